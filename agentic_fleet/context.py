@@ -1,0 +1,36 @@
+"""Facts about the caller and the run, carried by context variables into every log line beneath them.
+
+A task copies the context of whoever starts it, so a run started by a request keeps that request's id in its log
+lines for its whole life; nothing else of the request reaches the run.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+run_id: ContextVar[str | None] = ContextVar("run_id", default=None)
+conversation_id: ContextVar[str | None] = ContextVar("conversation_id", default=None)
+
+_ALL = {"request_id": request_id, "run_id": run_id, "conversation_id": conversation_id}
+
+
+@contextmanager
+def bind(**facts: str) -> Iterator[None]:
+    """Set the named variables for the block; unknown names are a KeyError."""
+    tokens = [(_ALL[name], _ALL[name].set(value)) for name, value in facts.items()]
+    try:
+        yield
+    finally:
+        for variable, token in reversed(tokens):
+            variable.reset(token)
+
+
+class ContextFilter(logging.Filter):
+    """Gives every log record the bound facts, as attributes of the same names."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, variable in _ALL.items():
+            setattr(record, name, variable.get())
+        return True

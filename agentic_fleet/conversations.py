@@ -1,0 +1,34 @@
+"""Conversations and their messages, as they are kept. Times are Unix milliseconds."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+
+def new_id() -> str:
+    """A fresh identifier: 80 random bits, 20 hexadecimal digits; matches ``^[A-Za-z0-9_-]{1,64}$``."""
+    return secrets.token_hex(10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    id: str
+    conversation_id: str
+    role: Literal["user", "assistant"]
+    content: str
+    created_at: int
+    author: str | None = None
+    agent_id: str | None = None
+    workflow_id: str | None = None
+    quality_score: float | None = None  # 0..10
+    quality_flag: str | None = None
+    quality_pending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    id: str
+    title: str
+    created_at: int
+    updated_at: int
+    messages: tuple[Message, ...] = ()

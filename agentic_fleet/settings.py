@@ -1,0 +1,150 @@
+"""Every knob of the service: environment name, default, unit and what is allowed. The environment is the only source.
+
+`Settings.from_env` reads them all at start; a value that is not allowed raises BadSetting with the variable's name.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from agentic_fleet.errors import BadSetting
+
+
+def _knob(
+    env: str,
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
+) -> Any:
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"env": env, "help": help, "low": low, "high": high, "choices": choices, "secret": secret},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    host: str = _knob("FLEET_HOST", "127.0.0.1", "address to listen on")
+    port: int = _knob("FLEET_PORT", 8000, "port to listen on; 0 takes a free one", low=0, high=65535)
+    home: Path = _knob("FLEET_HOME", Path(".var"), "folder for the database, logs and caches; created at start")
+
+    model: str | None = _knob("FLEET_MODEL", None, "model name at the endpoint, or the path of a .gguf file")
+    openai_base_url: str | None = _knob("OPENAI_BASE_URL", None, "OpenAI-compatible endpoint, ends in /v1")
+    openai_api_key: str | None = _knob("OPENAI_API_KEY", None, "its key", secret=True)
+    azure_endpoint: str | None = _knob("AZURE_OPENAI_ENDPOINT", None, "Azure OpenAI resource, https://...")
+    azure_api_key: str | None = _knob("AZURE_OPENAI_API_KEY", None, "its key", secret=True)
+    azure_deployment: str | None = _knob("AZURE_OPENAI_DEPLOYMENT", None, "its chat deployment")
+    azure_api_version: str = _knob("AZURE_OPENAI_API_VERSION", "2024-10-21", "its API version")
+    planner: str = _knob(
+        "FLEET_PLANNER",
+        "auto",
+        "who plans: the model, the classifier trained on the packaged tasks, or auto: the classifier for a small model",
+        choices=("auto", "model", "classifier"),
+    )
+    roster: Path | None = _knob("FLEET_ROSTER", None, "a fleet.toml to use instead of the packaged one")
+    model_timeout: float = _knob("FLEET_MODEL_TIMEOUT", 60.0, "seconds a model may stay silent", low=0.1, high=3600)
+    model_threads: int = _knob("FLEET_MODEL_THREADS", 0, "embedded model: threads; 0 takes the cores", low=0, high=256)
+    model_slots: int = _knob("FLEET_MODEL_SLOTS", 4, "embedded model: generations at once", low=1, high=32)
+    model_context: int = _knob(
+        "FLEET_MODEL_CONTEXT", 2048, "embedded model: tokens per generation, prompt and answer", low=512, high=131072
+    )
+    model_queue: int = _knob("FLEET_MODEL_QUEUE", 64, "embedded model: generations that may wait", low=0, high=10_000)
+
+    max_runs: int = _knob("FLEET_MAX_RUNS", 64, "runs at once; one more is refused with 503", low=1, high=10_000)
+    run_timeout: float = _knob("FLEET_RUN_TIMEOUT", 600.0, "seconds a run may take", low=0.1, high=86_400)
+    drain_grace: float = _knob(
+        "FLEET_DRAIN_GRACE", 20.0, "seconds live runs get to finish after SIGTERM", low=0, high=3600
+    )
+    disconnect_grace: float = _knob(
+        "FLEET_DISCONNECT_GRACE", 10.0, "seconds without a watcher until on_disconnect=cancel cancels", low=0, high=3600
+    )
+
+    heartbeat: float = _knob("FLEET_HEARTBEAT", 15.0, "seconds of silence before a heartbeat event", low=0.05, high=600)
+    send_timeout: float = _knob(
+        "FLEET_SEND_TIMEOUT", 30.0, "seconds a reader may take no bytes before it is cut", low=0.1, high=600
+    )
+    first_frame: float = _knob(
+        "FLEET_FIRST_FRAME", 15.0, "seconds a WebSocket may stay mute at first", low=0.1, high=600
+    )
+    max_streams: int = _knob("FLEET_MAX_STREAMS", 2000, "open streams and sockets in all", low=1, high=100_000)
+    max_body: int = _knob(
+        "FLEET_MAX_BODY", 262_144, "bytes of a request body or WebSocket frame", low=1024, high=16_777_216
+    )
+    allowed_origins: tuple[str, ...] = _knob(
+        "FLEET_ALLOWED_ORIGINS", (), "other origins that may open WebSockets and post, comma-separated"
+    )
+
+    log: str = _knob("FLEET_LOG", "console", "form of the log", choices=("console", "json"))
+    log_level: str = _knob(
+        "FLEET_LOG_LEVEL", "INFO", "least level logged", choices=("DEBUG", "INFO", "WARNING", "ERROR")
+    )
+
+    def __post_init__(self) -> None:
+        for knob in fields(self):
+            _check(knob.metadata, getattr(self, knob.name))
+        if self.model and not self.gguf and not (self.openai_base_url or self.openai_api_key):
+            raise BadSetting("FLEET_MODEL names a model at an endpoint: set OPENAI_API_KEY or OPENAI_BASE_URL too")
+        if self.azure_endpoint and not (self.azure_api_key and self.azure_deployment):
+            raise BadSetting("AZURE_OPENAI_ENDPOINT needs AZURE_OPENAI_API_KEY and AZURE_OPENAI_DEPLOYMENT too")
+
+    @property
+    def gguf(self) -> Path | None:
+        """The weights that FLEET_MODEL names, when it names a file."""
+        return Path(self.model).expanduser() if self.model and self.model.lower().endswith(".gguf") else None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Empty variables count as unset. Raises BadSetting."""
+        given = {
+            knob.name: _parse(knob.metadata["env"], knob.default, environ[knob.metadata["env"]].strip())
+            for knob in fields(cls)
+            if environ.get(knob.metadata["env"], "").strip()
+        }
+        return cls(**given)
+
+
+def table() -> str:
+    """The settings as a Markdown table, for the README."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for knob in fields(Settings):
+        default = "" if knob.default in (None, ()) else f"`{knob.default}`"
+        rows.append(
+            f"| `{knob.metadata['env']}` | {default} | {knob.metadata['help']}{_allowed_words(knob.metadata)} |"
+        )
+    return "\n".join(rows)
+
+
+def _parse(env: str, default: Any, text: str) -> Any:
+    match default:
+        case int() | float():
+            try:
+                return type(default)(text)
+            except ValueError:
+                kind = "a whole number" if isinstance(default, int) else "a number"
+                raise BadSetting(f"{env} must be {kind}, not {text!r}") from None
+        case tuple():
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        case Path():
+            return Path(text).expanduser()
+        case _:
+            return Path(text).expanduser() if env == "FLEET_ROSTER" else text
+
+
+def _check(knob: Mapping[str, Any], value: Any) -> None:
+    if knob["choices"] and value not in knob["choices"]:
+        raise BadSetting(f"{knob['env']} must be one of {', '.join(knob['choices'])}, not {value!r}")
+    if knob["low"] is not None and not knob["low"] <= value <= knob["high"]:
+        raise BadSetting(f"{knob['env']} must be between {knob['low']} and {knob['high']}, not {value}")
+
+
+def _allowed_words(knob: Mapping[str, Any]) -> str:
+    if knob["choices"]:
+        return f" ({', '.join(knob['choices'])})"
+    return f" ({knob['low']} to {knob['high']})" if knob["low"] is not None else ""

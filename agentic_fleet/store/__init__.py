@@ -1,0 +1,91 @@
+"""Memory that lasts: what a store does. `sqlite.py` is the embedded default, `memory.py` its twin for tests.
+
+Every method either has happened, durably and whole, when it returns, or raises and has changed nothing. A method that
+was cancelled while it waited may still happen.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agentic_fleet.conversations import Conversation, Message
+from agentic_fleet.events import Record
+from agentic_fleet.turns import RunState, RunStatus
+
+KEY_LIFETIME = 24 * 3600 * 1000
+"""Milliseconds for which an idempotency key is remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """`fingerprint` identifies the request's body: the same key with another one is refused."""
+
+    key: str
+    fingerprint: str
+
+
+class Store(Protocol):
+    """Raises StoreFailed when the medium does (disk full, locked, broken); NotFound and Conflict as said below."""
+
+    async def add_conversation(self, conversation: Conversation) -> None:
+        """Keep a new conversation (without messages). Conflict when the id exists."""
+
+    async def conversation(self, conversation_id: str) -> Conversation:
+        """One conversation with its messages, oldest first. NotFound."""
+        ...
+
+    async def conversations(self, *, limit: int, offset: int) -> list[Conversation]:
+        """Without messages; the one with the newest `updated_at` first."""
+        ...
+
+    async def drop_conversation(self, conversation_id: str) -> None:
+        """Forget it with its messages, runs, events and keys. NotFound; Conflict while it has a live run."""
+
+    async def messages(self, conversation_id: str, *, limit: int) -> list[Message]:
+        """The newest `limit` messages, oldest of them first; empty for an unknown conversation."""
+        ...
+
+    async def add_run(
+        self, run: RunState, question: Message, *, key: IdempotencyKey | None = None, create: bool = False
+    ) -> RunState:
+        """Keep a new run with its question, in one step, and touch the conversation's `updated_at`.
+
+        Returns `run`; or, when `key` was used within KEY_LIFETIME, the run it started (nothing is kept then).
+        NotFound when the conversation does not exist, unless `create`, which makes it ("New Chat").
+        Conflict when the conversation has a live run. KeyReused when the key came with another fingerprint.
+        """
+        ...
+
+    async def append(
+        self, run_id: str, records: Sequence[Record], *, state: RunState, answer: Message | None = None
+    ) -> None:
+        """Keep events, the run's state after them, and the assistant's message, in one step.
+
+        Calls that wait at the same time share a transaction; one that fails does not spoil its neighbours.
+        NotFound when the run is gone (its conversation was dropped).
+        """
+
+    async def mark_done_read(self, run_id: str) -> None:
+        """Some watcher was sent `done`. Unknown runs are ignored."""
+
+    async def run(self, run_id: str) -> RunState:
+        """NotFound."""
+        ...
+
+    async def runs(
+        self,
+        *,
+        statuses: Collection[RunStatus] | None = None,
+        conversation_id: str | None = None,
+        limit: int,
+        offset: int = 0,
+    ) -> list[RunState]:
+        """Newest first."""
+        ...
+
+    async def events(self, run_id: str, *, after: int, limit: int) -> list[Record]:
+        """The records with `seq` > `after`, in order, at most `limit`; empty for an unknown run."""
+        ...
+
+    async def ping(self) -> None:
+        """Returns when a write would work now; StoreFailed says what is wrong."""
