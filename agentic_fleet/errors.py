@@ -81,3 +81,10 @@ class TimedOut(FleetError):
 
 class BadSetting(FleetError):
     pass
+
+
+def innermost(error: Exception) -> Exception:
+    """The first cause inside the exception groups that task groups wrap around it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

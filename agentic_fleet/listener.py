@@ -1,0 +1,32 @@
+"""The listening socket. Ours and not the server's, because connections inherit the listener's options.
+
+A server that only closes politely never frees a peer that stops reading: the write buffer does not drain. The kernel
+does it, by TCP_USER_TIMEOUT (RFC 5482) and keepalive; both exist on Linux, elsewhere the proxy's timeout must do.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+UNREAD = 30_000
+"""Milliseconds that sent bytes may stay unacknowledged. Its price: a floor of a few kB/s under a reader's speed."""
+SEND_BUFFER = 131_072
+"""Bytes of kernel memory a stalled reader can hold; the default grows to several MB."""
+
+_OPTIONS = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": UNREAD}
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
+    """A bound socket and its URL; port 0 takes a free one. OSError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _OPTIONS.items():
+            if hasattr(socket, option):
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        listener.bind((host, port))
+        name, bound = listener.getsockname()[:2]
+        yield listener, f"http://[{name}]:{bound}" if ":" in name else f"http://{name}:{bound}"

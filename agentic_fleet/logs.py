@@ -1,0 +1,53 @@
+"""The log: one line per record on stderr, as JSON or for a console, with the ids that are bound in `context`.
+
+Lines never hold a message's text, a key or raw input; control characters are escaped, so no input can forge a line.
+"""
+
+import logging
+import sys
+import time
+from typing import Any
+
+from agentic_fleet import jsontext
+from agentic_fleet.context import ContextFilter
+from agentic_fleet.settings import Settings
+
+_IDS = ("request_id", "run_id", "conversation_id")
+_QUIET = ("uvicorn", "httpx", "httpcore", "agent_framework", "dspy", "aiohttp.access")
+"""Libraries whose INFO lines would drown ours."""
+
+
+class JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name in _IDS if (value := getattr(record, name, None))}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return jsontext.encode(line).decode()
+
+
+class ConsoleLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        ids = "".join(f" {name.removesuffix('_id')}={value}" for name in _IDS if (value := getattr(record, name, None)))
+        text = record.getMessage().encode("unicode_escape").decode()
+        line = f"{_time(record)} {record.levelname:7} {record.name.removeprefix('agentic_fleet.')}: {text}{ids}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure_logging(settings: Settings) -> None:
+    """Once per process, before anything logs."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if settings.log == "json" else ConsoleLines())
+    handler.addFilter(ContextFilter())
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+
+
+def _time(record: logging.LogRecord) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"

@@ -1,0 +1,66 @@
+"""A run's log: appended to once, read from anywhere, by any number of cursors.
+
+A cursor is an `int`, the `seq` of the last record its reader has. Replay, live tail, resume and slow readers are all
+the same call, `read`. Recent records are kept in memory; older ones, and those of finished runs, come from the store.
+"""
+
+from collections.abc import Sequence
+
+import anyio
+
+from agentic_fleet.events import Record
+from agentic_fleet.store import Store
+
+WINDOW = 512 * 1024
+"""Bytes of recent records kept in memory per live run; readers that are further behind read from the store."""
+BATCH = 500
+"""Records returned by one `read`: about 150 kB of tokens, one write to a socket."""
+
+
+class RunLog:
+    """Only records that the store has kept are published here: what a reader saw survives a crash."""
+
+    def __init__(self, run_id: str, store: Store, *, last: int = 0, closed: bool = False) -> None:
+        self.run_id = run_id
+        self.last = last
+        self.closed = closed
+        self._store = store
+        self._window: list[Record] = []  # the newest records, without gaps, ending at `last`
+        self._bytes = 0
+        self._changed = anyio.Event()  # single-use: replaced at each change
+
+    def publish(self, records: Sequence[Record]) -> None:
+        """Show records that are already stored; they follow `last` without a gap."""
+        self._window.extend(records)
+        self._bytes += sum(len(record.body) for record in records)
+        self.last = records[-1].seq
+        self._trim()
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing will follow. Readers get the rest, then `()`."""
+        self.closed = True
+        self._wake()
+
+    async def read(self, after: int) -> Sequence[Record]:
+        """The next records after `after`, as soon as there are any; `()` when there will be none. Safe to cancel."""
+        while after >= self.last:
+            if self.closed:
+                return ()
+            await self._changed.wait()
+        first = self.last - len(self._window) + 1
+        if after + 1 >= first:
+            start = after + 1 - first
+            return self._window[start : start + BATCH]
+        return await self._store.events(self.run_id, after=after, limit=BATCH)
+
+    def _trim(self) -> None:
+        drop = 0
+        while self._bytes > WINDOW and drop < len(self._window) - 1:
+            self._bytes -= len(self._window[drop].body)
+            drop += 1
+        del self._window[:drop]
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

@@ -1,0 +1,146 @@
+"""The process: settings -> store -> model -> fleet -> runs -> Starlette -> uvicorn, and the signals.
+
+`python app.py` is how the service runs: it owns the listening socket and the signals, drains at the first SIGTERM or
+SIGINT, stops at the second or when the grace is over, and exits with 0. `app` is for `uvicorn app:app`, where uvicorn
+owns both: streams are then cut at the first signal and runs end as interrupted, their logs whole.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+
+import anyio
+import uvicorn
+from agentic_fleet.store.sqlite import open_sqlite
+from agentic_fleet.workflows.fleet import build_fleet
+from agentic_fleet.workflows.models import open_model
+from anyio.abc import CancelScope
+
+from agentic_fleet import __version__
+from agentic_fleet.errors import BadSetting, FleetError, innermost
+from agentic_fleet.home import open_home
+from agentic_fleet.listener import listen
+from agentic_fleet.logs import configure_logging
+from agentic_fleet.runs import Runs
+from agentic_fleet.settings import Settings
+from agentic_fleet.web import Parts, create_app
+
+logger = logging.getLogger("agentic_fleet")
+
+LAST_WRITES = 5
+"""Seconds in which streams must have written their last events once the runs are through."""
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """The rooms, opened in order and closed in reverse: connections, then runs, then the model, then the store."""
+    with open_home(settings.home):
+        async with open_sqlite(settings.home / "fleet.db") as store, open_model(settings) as model:
+            fleet = await build_fleet(settings, model)
+            async with Runs.open(store, fleet, settings) as runs:
+                yield Parts(settings=settings, store=store, runs=runs, agents=fleet.cards, check_model=model.check)
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers (`Signals` below obeys them), and with a greeting once it listens."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(f"AgenticFleet {__version__} on {self._url}  (Ctrl-C stops it)")
+        print(f'Try:  curl -NG {self._url}/api/chat/demo/stream --data-urlencode "message=Write a haiku"', flush=True)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Signals:
+    """First: refuse new runs, let the live ones finish. Second, or grace over: stop them. While starting: leave."""
+
+    def __init__(self, grace: float, process: CancelScope) -> None:
+        self._grace = grace
+        self._process = process
+        self._running: tuple[Runs, Server] | None = None
+
+    def running(self, runs: Runs, server: Server) -> None:
+        self._running = runs, server
+
+    async def obey(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            await anext(signals)
+            if self._running is None:
+                self._process.cancel("a signal while starting")
+                return
+            runs, server = self._running
+            logger.info("shutting down: %d live runs get %g s", runs.live, self._grace)
+            async with anyio.create_task_group() as patience:
+                patience.start_soon(_hurry, signals, patience.cancel_scope)
+                await runs.drain(self._grace)
+                patience.cancel_scope.cancel("drained")
+            runs.stop()
+            await runs.idle()
+            server.should_exit = True
+            async for _ in signals:
+                server.force_exit = True  # do not even wait for the last writes
+
+
+async def _hurry(signals: AsyncIterator[signal.Signals], patience: CancelScope) -> None:
+    await anext(signals)
+    patience.cancel("a second signal")
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until told to stop. Raises OSError when the address is taken, FleetError when a room does not open."""
+    async with anyio.create_task_group() as process:
+        signals = Signals(settings.drain_grace, process.cancel_scope)
+        process.start_soon(signals.obey)
+        with listen(settings.host, settings.port) as (listener, url):
+            async with open_parts(settings) as parts:
+                server = Server(_config(settings, parts), url)
+                signals.running(parts.runs, server)
+                await server.serve(sockets=[listener])
+        process.cancel_scope.cancel("served")
+
+
+def _config(settings: Settings, parts: Parts) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(lambda: nullcontext(parts)),
+        log_config=None,
+        access_log=False,  # URLs hold questions
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=LAST_WRITES,
+        ws_max_size=settings.max_body,
+        ws_ping_interval=20,
+        ws_ping_timeout=60,
+        ws_per_message_deflate=False,
+    )
+
+
+def main() -> int:
+    """Exit codes: 0 stopped as asked, 1 could not start, 2 a setting is not allowed."""
+    try:
+        settings = Settings.from_env()
+        configure_logging(settings)
+        anyio.run(serve, settings, backend_options={"use_uvloop": os.name == "posix"})
+    except (FleetError, OSError, ExceptionGroup) as error:
+        cause = innermost(error)
+        if not isinstance(cause, FleetError | OSError):
+            raise
+        print(f"AgenticFleet could not start: {cause}", file=sys.stderr)
+        return 2 if isinstance(cause, BadSetting) else 1
+    return 0
+
+
+app = create_app(lambda: open_parts(Settings.from_env()))
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Frameworks stay in their rooms, imports point down, and the parts stay small."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "agentic_fleet"
+MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
+
+ROOMS = {
+    "starlette": {"web"},
+    "sse_starlette": {"web"},
+    "agent_framework": {"workflows"},
+    "dspy": {"workflows", "learning"},
+    "sklearn": {"workflows"},
+    "xllamacpp": {"workflows"},
+    "sqlite3": {"store"},
+    "uvicorn": set(),
+    "asyncio": {"workflows"},
+    "aiohttp": {"workflows", "ask.py"},
+}
+"""Which rooms may import a library; app.py stands outside the package and opens them all."""
+
+BELOW = {
+    "store": set(),
+    "workflows": {"store"},
+    "runs": {"store"},
+    "web": {"store", "workflows", "runs"},
+}
+"""Which rooms a room may import besides the plain data."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(path: Path) -> str:
+    return path.parts[1]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_libraries_are_imported_in_their_rooms_only(path: Path) -> None:
+    for name in imports(path):
+        library = name.split(".")[0]
+        if library in ROOMS:
+            assert room(path) in ROOMS[library], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_point_down(path: Path) -> None:
+    allowed = BELOW.get(room(path), set()) | {room(path)}
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "agentic_fleet" and len(parts) > 1 and parts[1] in BELOW:
+            assert parts[1] in allowed, f"{path} imports {name}"
+        assert parts[0] != "app", f"{path} imports {name}"
+
+
+def test_only_one_file_may_use_asyncio() -> None:
+    assert [str(path) for path in MODULES if "asyncio" in set(imports(path))] in (
+        [],
+        ["agentic_fleet/workflows/framework.py"],
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_every_module_says_what_it_is_and_stays_small(path: Path) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+    assert text.count("\n") <= 320, f"{path} has grown: is there a second noun inside?"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_name_hides_what_a_thing_does(path: Path) -> None:
+    for word in ("manager", "service", "helper", "util", "base"):
+        assert word not in path.stem

@@ -1,0 +1,59 @@
+"""The knobs: read from the environment, refused by name."""
+
+from pathlib import Path
+
+import pytest
+
+from agentic_fleet.errors import BadSetting
+from agentic_fleet.settings import Settings, table
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env({"FLEET_PORT": " ", "FLEET_MODEL": ""}) == Settings()
+
+
+def test_every_kind_of_value_is_read() -> None:
+    given = Settings.from_env(
+        {
+            "FLEET_PORT": "9000",
+            "FLEET_RUN_TIMEOUT": "2.5",
+            "FLEET_HOME": "/srv/fleet",
+            "FLEET_ALLOWED_ORIGINS": "https://a.example, https://b.example,",
+            "FLEET_ROSTER": "team.toml",
+        }
+    )
+    assert (given.port, given.run_timeout, given.home) == (9000, 2.5, Path("/srv/fleet"))
+    assert given.allowed_origins == ("https://a.example", "https://b.example")
+    assert given.roster == Path("team.toml")
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"FLEET_PORT": "eighty"}, "FLEET_PORT must be a whole number"),
+        ({"FLEET_PORT": "70000"}, "FLEET_PORT must be between 0 and 65535"),
+        ({"FLEET_RUN_TIMEOUT": "soon"}, "FLEET_RUN_TIMEOUT must be a number"),
+        ({"FLEET_RUN_TIMEOUT": "nan"}, "FLEET_RUN_TIMEOUT must be between"),
+        ({"FLEET_PLANNER": "oracle"}, "FLEET_PLANNER must be one of auto, model, classifier"),
+        ({"FLEET_MODEL": "gpt-x"}, "OPENAI_API_KEY or OPENAI_BASE_URL"),
+        ({"AZURE_OPENAI_ENDPOINT": "https://x.example"}, "AZURE_OPENAI_API_KEY and AZURE_OPENAI_DEPLOYMENT"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name_and_what_is_allowed(environ: dict[str, str], words: str) -> None:
+    with pytest.raises(BadSetting, match=words):
+        Settings.from_env(environ)
+
+
+def test_a_model_that_is_a_file_needs_no_endpoint() -> None:
+    assert Settings.from_env({"FLEET_MODEL": "models/tiny.GGUF"}).gguf == Path("models/tiny.GGUF")
+    assert Settings.from_env({"FLEET_MODEL": "gpt-x", "OPENAI_API_KEY": "k"}).gguf is None
+
+
+def test_keys_are_not_printed() -> None:
+    assert "hush" not in repr(Settings.from_env({"OPENAI_API_KEY": "hush", "FLEET_MODEL": "m"}))
+
+
+def test_the_readme_lists_every_setting_as_it_is() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    assert table() in readme
