@@ -146,6 +146,8 @@ async def test_cancel_racing_with_completion_always_gives_one_ending_that_status
 ) -> None:
     async def short(turn: Turn, emit: Emit) -> Result:
         await emit(token("x"))
+        for _ in range(4):
+            await anyio.lowlevel.checkpoint()
         return answer("x")
 
     endings = {"response.completed": RunStatus.COMPLETED, "cancelled": RunStatus.CANCELLED}
@@ -154,7 +156,7 @@ async def test_cancel_racing_with_completion_always_gives_one_ending_that_status
         with anyio.fail_after(60):
             for i in range(100):
                 state = await ask(runs, conversation=f"c{i}")
-                for _ in range(i % 30):
+                for _ in range(i % 10):
                     await anyio.lowlevel.checkpoint()
                 final = await runs.cancel(state.run_id)
                 last = types(await whole(runs, state.run_id))
