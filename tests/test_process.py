@@ -1,0 +1,262 @@
+"""The process: what a deployment sees of signals, crashes and crowds."""
+
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.fake_openai import Body, FakeOpenAI, Reply, answer, fake_openai
+from tests.service import ROOT, Seen, environ, follow, service
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeOpenAI]:
+    async with fake_openai() as running:
+        yield running
+
+
+def slow(fake: FakeOpenAI, after: int = 2) -> None:
+    """From now on the model says `after` words and then nothing more."""
+    held = anyio.Event()
+    fake.reply = lambda body: Reply(tokens=["word "] * 10, hold_after=(after, held))
+
+
+async def test_24_runs_at_once_keep_their_markers_to_themselves(tmp_path: Path, fake: FakeOpenAI) -> None:
+    async with service(tmp_path, fake) as fleet:
+        answers: dict[str, Seen] = {}
+
+        async def one(number: int) -> None:
+            marker = f"marker-{number:02d}-{random.randrange(10**9)}"
+            mode = "delegated" if number % 2 else "fast"
+            run = await fleet.start(f"Please repeat {marker} to me", mode=mode)
+            answers[marker] = Seen()
+            await follow(fleet.http, run["run_id"], answers[marker])
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for number in range(24):
+                    tasks.start_soon(one, number)
+        for marker, events in answers.items():
+            assert events.types[-2:] == ["response.completed", "done"]
+            assert marker in events[-2]["message"]
+            everything = str(events)
+            assert not [other for other in answers if other != marker and other in everything]
+
+
+async def test_sigterm_twice_ends_five_live_streams_properly_and_leaves_nothing_running(
+    tmp_path: Path, fake: FakeOpenAI
+) -> None:
+    slow(fake)
+    streams = [Seen() for _ in range(5)]
+    async with service(tmp_path, fake) as fleet:
+        async with anyio.create_task_group() as tasks:
+            for seen in streams:
+                run = await fleet.start("Go", mode="fast")
+                tasks.start_soon(follow, fleet.http, run["run_id"], seen)
+            await fake.wait_for(lambda: fake.open == 5 and all(call.tokens_sent == 2 for call in fake.calls))
+            fleet.signal(signal.SIGTERM)
+            with anyio.fail_after(10):
+                while (await fleet.http.get("/ready")).status_code != 503:
+                    pass
+            refused = await fleet.http.post("/api/v1/conversations/new/runs", json={"message": "one more"})
+            assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+            fleet.signal(signal.SIGTERM)
+        assert await fleet.gone() == 0
+        for seen in streams:
+            assert seen.types[-2:] == ["error", "done"]
+    await fake.settled()
+    assert fake.hangups == 5
+    async with service(tmp_path, fake) as fleet:
+        assert {run["status"] for run in await fleet.get("/api/v1/runs")} == {"interrupted"}
+
+
+async def test_sigterm_lets_live_runs_finish(tmp_path: Path, fake: FakeOpenAI) -> None:
+    held = anyio.Event()
+    fake.reply = lambda body: Reply(tokens=["all ", "is ", "well"], hold_after=(1, held))
+    seen = Seen()
+    async with service(tmp_path, fake) as fleet:
+        run = await fleet.start("Go", mode="fast")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow, fleet.http, run["run_id"], seen)
+            await fake.wait_for(lambda: fake.open == 1 and fake.calls[0].tokens_sent == 1)
+            fleet.signal(signal.SIGTERM)
+            held.set()
+        assert await fleet.gone() == 0
+    assert seen.types[-2:] == ["response.completed", "done"]
+    assert seen[-2]["message"] == "all is well"
+
+
+async def test_a_sigterm_while_idle_ends_at_once(tmp_path: Path, fake: FakeOpenAI) -> None:
+    async with service(tmp_path, fake) as fleet:
+        fleet.signal(signal.SIGTERM)
+        assert await fleet.gone() == 0
+
+
+async def test_kill_9_loses_nothing_that_was_shown(tmp_path: Path, fake: FakeOpenAI) -> None:
+    stop = anyio.Event()
+    fake.reply = lambda body: Reply(tokens=[f"{i} " for i in range(500)], hold_after=(random.randrange(20, 400), stop))
+    for _ in range(3):
+        seen = [Seen() for _ in range(3)]
+        runs = []
+        async with service(tmp_path, fake) as fleet:
+            async with anyio.create_task_group() as tasks:
+                for events in seen:
+                    runs.append(await fleet.start("Count", mode="fast"))
+                    tasks.start_soon(follow, fleet.http, runs[-1]["run_id"], events)
+                for events in seen:
+                    await events.reach(6)
+                fleet.signal(signal.SIGKILL)
+            await fleet.gone()
+        async with service(tmp_path, fake) as fleet:
+            for run, events in zip(runs, seen, strict=True):
+                assert (await fleet.get(f"/api/v1/runs/{run['run_id']}"))["status"] == "interrupted"
+                log = Seen()
+                await follow(fleet.http, run["run_id"], log)
+                assert log[: len(events)] == events
+                assert log.types[-2:] == ["error", "done"]
+                assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
+        await fake.settled()
+
+
+@pytest.mark.parametrize("mode", ["fast", "delegated", "sequential", "parallel", "auto"])
+@pytest.mark.parametrize("when", ["before the first token", "in mid-answer"])
+async def test_cancel_reaches_the_model_in_every_mode(tmp_path: Path, fake: FakeOpenAI, mode: str, when: str) -> None:
+    held = anyio.Event()
+
+    def reply(body: Body) -> Reply:
+        if "response_format" in body:
+            return answer(body)
+        if when == "in mid-answer":
+            return Reply(tokens=["a ", "b ", "c "], hold_after=(2, held))
+        return Reply(tokens=["a "], hold_before=held)
+
+    fake.reply = reply
+    agents = 3 if mode == "parallel" else 1
+    async with service(tmp_path, fake) as fleet:
+        run = await fleet.start("Compare three ways to heat a house, with research and code and text", mode=mode)
+        await fake.wait_for(lambda: fake.open >= min(agents, 2) and _reached(fake, when))
+        final = await fleet.post(f"/api/v1/runs/{run['run_id']}/cancel")
+        assert final["status"] == "cancelled"
+        await fake.settled()
+        assert fake.hangups >= min(agents, 2)
+        log = Seen()
+        await follow(fleet.http, run["run_id"], log)
+        assert log.types[-2:] == ["cancelled", "done"]
+
+
+def _reached(fake: FakeOpenAI, when: str) -> bool:
+    live = [call for call in fake.calls if call.state == "open"]
+    return when != "in mid-answer" or all(call.tokens_sent == 2 for call in live)
+
+
+async def test_50_runs_cancelled_at_once_leave_nothing_behind(tmp_path: Path, fake: FakeOpenAI) -> None:
+    async with service(tmp_path, fake) as fleet:
+        await follow(fleet.http, (await fleet.start("warm up", mode="fast"))["run_id"], Seen())
+        slow(fake)
+        with anyio.fail_after(60):
+            for round in range(2):
+                runs = [await fleet.start("Go", mode="fast") for _ in range(50)]
+                await fake.wait_for(lambda: fake.open == 50)
+                async with anyio.create_task_group() as tasks:
+                    for run in runs:
+                        tasks.start_soon(fleet.post, f"/api/v1/runs/{run['run_id']}/cancel")
+                await fake.settled()
+                if round == 0:
+                    descriptors, threads = fleet.descriptors(), fleet.threads()
+        assert fake.hangups == 100
+        assert {run["status"] for run in await fleet.get("/api/v1/runs?limit=100&status=cancelled")} == {"cancelled"}
+        assert (await fleet.get("/health"))["checks"]["runs"]["status"] == "ok"
+        assert fleet.descriptors() <= descriptors
+        assert fleet.threads() <= threads
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"FLEET_PORT": "many"}, "FLEET_PORT must be a whole number"),
+        ({"FLEET_HOME": "/proc/nowhere"}, "FLEET_HOME"),
+        ({"FLEET_ROSTER": "/nowhere.toml"}, "FLEET_ROSTER"),
+    ],
+)
+def test_a_bad_setting_is_refused_at_start_by_name(tmp_path: Path, settings: dict[str, str], words: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "app"],
+        env=environ(tmp_path, None, **settings),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+async def test_a_second_process_on_the_same_home_is_refused(tmp_path: Path, fake: FakeOpenAI) -> None:
+    async with service(tmp_path, fake):
+        with anyio.fail_after(30):
+            second = await anyio.run_process(
+                [sys.executable, "-m", "app"], env=environ(tmp_path, fake), cwd=ROOT, check=False
+            )
+        assert second.returncode == 2
+        assert b"another AgenticFleet process is using" in second.stderr
+
+
+async def test_plain_uvicorn_works_and_ends_its_runs_as_interrupted(tmp_path: Path, fake: FakeOpenAI) -> None:
+    slow(fake)
+    command = ("-c", _PLAIN)
+    seen = Seen()
+    async with service(tmp_path, fake, command=command) as fleet:
+        run = await fleet.start("Go", mode="fast")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow, fleet.http, run["run_id"], seen)
+            await fake.wait_for(lambda: fake.open == 1 and fake.calls[0].tokens_sent == 2)
+            fleet.signal(signal.SIGTERM)
+        await fleet.gone()
+    await fake.settled()
+    async with service(tmp_path, fake) as fleet:
+        assert (await fleet.get(f"/api/v1/runs/{run['run_id']}"))["status"] == "interrupted"
+
+
+_PLAIN = """
+import socket, uvicorn
+listener = socket.create_server(("127.0.0.1", 0))
+print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+config = uvicorn.Config("app:app", timeout_graceful_shutdown=5)
+uvicorn.Server(config).run([listener])
+"""
+
+
+async def test_ask_shows_the_answer_of_a_service_of_its_own(tmp_path: Path, fake: FakeOpenAI) -> None:
+    with anyio.fail_after(60):
+        ended = await anyio.run_process(
+            [sys.executable, "-m", "agentic_fleet.ask", "Write about otters", "--mode", "fast"],
+            env={**environ(tmp_path, fake), "FLEET_PORT": "1"},  # nothing answers there
+            cwd=ROOT,
+            check=False,
+        )
+    assert ended.returncode == 0, ended.stderr
+    assert "Write about otters" in ended.stdout.decode()
+
+
+async def test_ctrl_c_in_ask_cancels_the_run(tmp_path: Path, fake: FakeOpenAI) -> None:
+    slow(fake)
+    async with service(tmp_path, fake) as fleet:
+        process = await anyio.open_process(
+            [sys.executable, "-m", "agentic_fleet.ask", "Go", "--mode", "fast", "--json", "--url", fleet.url],
+            env=environ(tmp_path, fake),
+            cwd=ROOT,
+        )
+        async with process:
+            await fake.wait_for(lambda: fake.open == 1 and fake.calls[0].tokens_sent == 2)
+            process.send_signal(signal.SIGINT)
+            with anyio.fail_after(20):
+                assert await process.wait() == 130
+        await fake.settled()
+        assert fake.hangups == 1
+        assert {run["status"] for run in await fleet.get("/api/v1/runs")} == {"cancelled"}
