@@ -1,0 +1,141 @@
+"""The store's twin for tests: the same promises kept in dictionaries, and nothing outlives the object.
+
+No method awaits anything, so each is one step; each checks everything before it changes anything.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from agentic_fleet.conversations import Conversation, Message
+from agentic_fleet.errors import Conflict, KeyReused, NotFound, StoreFailed
+from agentic_fleet.events import Record
+from agentic_fleet.store import KEY_LIFETIME, IdempotencyKey
+from agentic_fleet.turns import LIVE, RunState, RunStatus
+
+
+class MemoryStore:
+    """A `Store`. Dictionaries keep the order of insertion, which breaks ties between equal times."""
+
+    def __init__(self) -> None:
+        self._conversations: dict[str, Conversation] = {}
+        self._messages: dict[str, Message] = {}
+        self._runs: dict[str, RunState] = {}
+        self._events: dict[str, dict[int, Record]] = {}  # run id -> seq -> record
+        self._keys: dict[str, tuple[str, RunState]] = {}  # key -> fingerprint, the run as it started
+
+    async def add_conversation(self, conversation: Conversation) -> None:
+        if conversation.id in self._conversations:
+            raise Conflict("This conversation already exists.")
+        self._conversations[conversation.id] = replace(conversation, messages=())
+
+    async def conversation(self, conversation_id: str) -> Conversation:
+        self._check_conversation(conversation_id)
+        return replace(self._conversations[conversation_id], messages=tuple(self._messages_of(conversation_id)))
+
+    async def conversations(self, *, limit: int, offset: int) -> list[Conversation]:
+        newest = sorted(reversed(self._conversations.values()), key=lambda kept: kept.updated_at, reverse=True)
+        return newest[offset : offset + limit]
+
+    async def drop_conversation(self, conversation_id: str) -> None:
+        self._check_conversation(conversation_id)
+        self._check_no_live_run(conversation_id, "This conversation has a live run.")
+        del self._conversations[conversation_id]
+        self._messages = {id: kept for id, kept in self._messages.items() if kept.conversation_id != conversation_id}
+        self._runs = {id: kept for id, kept in self._runs.items() if kept.conversation_id != conversation_id}
+        self._events = {id: kept for id, kept in self._events.items() if id in self._runs}
+        self._keys = {key: kept for key, kept in self._keys.items() if kept[1].run_id in self._runs}
+
+    async def messages(self, conversation_id: str, *, limit: int) -> list[Message]:
+        found = self._messages_of(conversation_id)
+        return found[max(0, len(found) - limit) :]
+
+    async def add_run(
+        self, run: RunState, question: Message, *, key: IdempotencyKey | None = None, create: bool = False
+    ) -> RunState:
+        oldest = run.created_at - KEY_LIFETIME
+        self._keys = {name: kept for name, kept in self._keys.items() if kept[1].created_at > oldest}
+        if key and key.key in self._keys:
+            fingerprint, first = self._keys[key.key]
+            if fingerprint != key.fingerprint:
+                raise KeyReused("This idempotency key was used for another request.")
+            return self._runs[first.run_id]
+        if not create:
+            self._check_conversation(run.conversation_id)
+        self._check_no_live_run(run.conversation_id)
+        self._check_new(run.run_id in self._runs or question.id in self._messages)
+        at = question.created_at
+        chat = Conversation(id=run.conversation_id, title="New Chat", created_at=at, updated_at=at)
+        self._conversations.setdefault(chat.id, chat)
+        self._runs[run.run_id] = run
+        self._events[run.run_id] = {}
+        self._keep_message(question)
+        if key:
+            self._keys[key.key] = key.fingerprint, run
+        return run
+
+    async def append(
+        self, run_id: str, records: Sequence[Record], *, state: RunState, answer: Message | None = None
+    ) -> None:
+        kept = await self.run(run_id)
+        if state.status in LIVE and kept.status not in LIVE:
+            self._check_no_live_run(kept.conversation_id)
+        log, new = self._events[run_id], {record.seq: record for record in records}
+        self._check_new(len(new) < len(records) or not log.keys().isdisjoint(new))
+        self._check_new(answer is not None and answer.id in self._messages)
+        log.update(new)
+        self._runs[run_id] = replace(state, done_read=state.done_read or kept.done_read)
+        if answer:
+            self._keep_message(answer)
+
+    async def mark_done_read(self, run_id: str) -> None:
+        if run_id in self._runs:
+            self._runs[run_id] = replace(self._runs[run_id], done_read=True)
+
+    async def run(self, run_id: str) -> RunState:
+        if run_id not in self._runs:
+            raise NotFound("There is no such run.")
+        return self._runs[run_id]
+
+    async def runs(
+        self,
+        *,
+        statuses: Collection[RunStatus] | None = None,
+        conversation_id: str | None = None,
+        limit: int,
+        offset: int = 0,
+    ) -> list[RunState]:
+        found = [
+            run
+            for run in reversed(self._runs.values())
+            if (statuses is None or run.status in statuses) and conversation_id in (None, run.conversation_id)
+        ]
+        return sorted(found, key=lambda run: run.created_at, reverse=True)[offset : offset + limit]
+
+    async def events(self, run_id: str, *, after: int, limit: int) -> list[Record]:
+        log = self._events.get(run_id, {})
+        return [log[seq] for seq in sorted(log) if seq > after][:limit]
+
+    async def ping(self) -> None:
+        pass
+
+    def _messages_of(self, conversation_id: str) -> list[Message]:
+        return [message for message in self._messages.values() if message.conversation_id == conversation_id]
+
+    def _keep_message(self, message: Message) -> None:
+        self._messages[message.id] = message
+        chat = self._conversations[message.conversation_id]
+        self._conversations[chat.id] = replace(chat, updated_at=message.created_at)
+
+    def _check_conversation(self, conversation_id: str) -> None:
+        if conversation_id not in self._conversations:
+            raise NotFound("There is no such conversation.")
+
+    def _check_no_live_run(
+        self, conversation_id: str, problem: str = "This conversation already has a live run."
+    ) -> None:
+        if any(run.status in LIVE and run.conversation_id == conversation_id for run in self._runs.values()):
+            raise Conflict(problem)
+
+    def _check_new(self, known: bool) -> None:
+        if known:
+            raise StoreFailed("The database failed.")

@@ -1,0 +1,94 @@
+"""The tables, as an ordered list of migrations; `PRAGMA user_version` counts the ones a file has had.
+
+A migration that was released is never edited: a change is a new one at the end.
+"""
+
+import sqlite3
+
+from agentic_fleet.errors import StoreFailed
+
+LIVE_RUN = "status IN ('created', 'running', 'waiting')"
+"""`turns.LIVE` in SQL. The index `one_live_run` is built on it, so a change here needs a migration too."""
+
+_TABLES = (
+    # `position` is the order of insertion: it breaks ties between equal times.
+    """CREATE TABLE conversations (
+        position INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        title TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL
+    )""",
+    "CREATE INDEX conversations_by_time ON conversations (updated_at)",
+    """CREATE TABLE messages (
+        position INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+        role TEXT NOT NULL,
+        content TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        author TEXT,
+        agent_id TEXT,
+        workflow_id TEXT,
+        quality_score REAL,
+        quality_flag TEXT,
+        quality_pending INTEGER NOT NULL
+    )""",
+    "CREATE INDEX messages_of_conversation ON messages (conversation_id)",
+    """CREATE TABLE runs (
+        position INTEGER PRIMARY KEY,
+        run_id TEXT NOT NULL UNIQUE,
+        conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+        task TEXT NOT NULL,
+        mode TEXT NOT NULL,
+        status TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        started_at INTEGER,
+        completed_at INTEGER,
+        last_seq INTEGER NOT NULL,
+        error TEXT,
+        quality_score REAL,
+        done_read INTEGER NOT NULL
+    )""",
+    "CREATE INDEX runs_by_time ON runs (created_at)",
+    "CREATE INDEX runs_of_conversation ON runs (conversation_id, created_at)",
+    f"CREATE UNIQUE INDEX one_live_run ON runs (conversation_id) WHERE {LIVE_RUN}",
+    """CREATE TABLE events (
+        run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
+        seq INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (run_id, seq)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE idempotency_keys (
+        key TEXT PRIMARY KEY,
+        fingerprint TEXT NOT NULL,
+        run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
+        created_at INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX keys_by_time ON idempotency_keys (created_at)",
+    "CREATE INDEX keys_of_run ON idempotency_keys (run_id)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES,)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file up to date. StoreFailed when a newer version of the service has written it."""
+    while (version := _version(connection)) < len(MIGRATIONS):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _version(connection) == version:  # else another process was faster
+                for statement in MIGRATIONS[version]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+    if version > len(MIGRATIONS):
+        raise StoreFailed("The database was written by a newer version of AgenticFleet.")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)

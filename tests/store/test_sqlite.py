@@ -1,0 +1,206 @@
+"""What the embedded store promises beyond the contract: grouping, durability, restarts."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from agentic_fleet.errors import Conflict, StoreFailed
+from agentic_fleet.store.reader import open_reader
+from agentic_fleet.store.schema import MIGRATIONS
+from agentic_fleet.store.sqlite import open_sqlite
+from agentic_fleet.store.writer import Writer, open_writer
+from agentic_fleet.turns import RunStatus
+from tests.store.conftest import OpenFile
+from tests.store.samples import answer, append, conversation, question, records, run, start
+
+
+async def test_fifty_appends_at_once_share_a_few_transactions(file: OpenFile) -> None:
+    for number in range(50):
+        await start(file.store, f"run{number}", of=f"chat{number}")
+    seen = await file.statements()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for number in range(50):
+                tasks.start_soon(append, file.store, 1, f"run{number}")
+    assert 1 <= seen.count("COMMIT") <= 3
+    for number in range(50):
+        assert await file.store.events(f"run{number}", after=0, limit=10) == records(1, 1)
+
+
+async def test_more_callers_than_the_queue_holds_all_get_their_turn(file: OpenFile) -> None:
+    await start(file.store)
+    seen = await file.statements()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for seq in range(1, 1301):
+                tasks.start_soon(append, file.store, seq)
+    assert await file.store.events("run", after=0, limit=2000) == records(1, 1300)
+    assert 3 <= seen.count("COMMIT") <= 6  # batches are bounded
+
+
+async def test_only_beginnings_and_endings_wait_for_the_disk(file: OpenFile) -> None:
+    seen = await file.statements()
+
+    async def levels() -> list[str]:
+        found = [text.removeprefix("PRAGMA synchronous = ") for text in seen if "synchronous" in text]
+        seen.clear()
+        return found
+
+    await file.store.add_conversation(conversation())
+    assert await levels() == ["FULL"]
+    await file.store.ping()
+    assert await levels() == ["NORMAL"]
+    await file.store.add_run(run(), question("q"))
+    assert await levels() == ["FULL"]
+    for seq in (1, 2):
+        await file.store.append("run", records(seq, seq), state=run(status=RunStatus.RUNNING, last_seq=seq))
+    assert await levels() == ["NORMAL"]
+    await file.store.append("run", records(3, 3), state=run(status=RunStatus.COMPLETED, last_seq=3))
+    assert await levels() == ["FULL"]
+
+
+async def test_the_level_of_durability_is_in_force_within_the_transaction(file: OpenFile) -> None:
+    def level(db: sqlite3.Connection) -> int:
+        return int(db.execute("PRAGMA synchronous").fetchone()[0])
+
+    assert await file.writer.write(level) == 1
+    assert await file.writer.write(level, durable=True) == 2
+    assert await file.writer.write(level) == 1
+
+
+async def test_a_ping_really_writes(file: OpenFile, path: Path) -> None:
+    wal = anyio.Path(path.with_name(path.name + "-wal"))
+    before = (await wal.stat()).st_size
+    await file.store.ping()
+    assert (await wal.stat()).st_size > before
+
+
+async def test_after_a_restart_everything_is_there(path: Path) -> None:
+    async with open_sqlite(path) as store:
+        await start(store)
+        over = run(status=RunStatus.COMPLETED, last_seq=3)
+        await store.append("run", records(1, 3), state=over, answer=answer("a"))
+        kept = await store.conversation("chat")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]  # no log file is left beside it
+    async with open_sqlite(path) as store:
+        assert await store.conversation("chat") == kept
+        assert await store.run("run") == over
+        assert await store.events("run", after=0, limit=10) == records(1, 3)
+        with pytest.raises(Conflict):
+            await store.add_conversation(conversation())
+
+
+async def test_a_closed_store_refuses(path: Path) -> None:
+    async with open_sqlite(path) as store:
+        await start(store)
+    with pytest.raises(StoreFailed, match=r"^The store is closed\.$"):
+        await store.ping()
+    with pytest.raises(StoreFailed):
+        await store.run("run")
+
+
+async def test_leaving_finishes_what_waits(path: Path) -> None:
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            async with open_sqlite(path) as store:
+                await start(store)
+                for seq in range(1, 101):
+                    tasks.start_soon(append, store, seq)
+                await anyio.wait_all_tasks_blocked()
+    async with open_sqlite(path) as store:
+        assert await store.events("run", after=0, limit=200) == records(1, 100)
+
+
+async def test_what_still_waits_when_patience_ends_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    async def expect_refusal(writer: Writer) -> None:
+        with pytest.raises(StoreFailed, match=r"^The store is closed\.$"):
+            await writer.write(lambda db: None)
+
+    async def open_gate_when_closing() -> None:
+        await anyio.wait_all_tasks_blocked()
+        monkeypatch.undo()
+        gate.set()
+
+    monkeypatch.setattr("agentic_fleet.store.writer.CLOSE_TIMEOUT", 0)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks, open_writer(path) as writer:
+            tasks.start_soon(writer.write, lambda db: gate.wait(5))
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(expect_refusal, writer)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(open_gate_when_closing)
+
+
+async def test_closing_empties_the_log_into_the_file_even_while_others_have_it_open(path: Path) -> None:
+    async with open_sqlite(path) as store:
+        await start(store)
+        other = sqlite3.connect(path)
+        assert other.execute("SELECT count(*) FROM runs").fetchall() == [(1,)]
+    wal = anyio.Path(path.with_name(path.name + "-wal"))
+    assert (await wal.stat()).st_size == 0
+    other.close()
+
+
+async def test_a_run_that_is_cancelled_with_the_store_can_still_write_its_last_event(path: Path) -> None:
+    with anyio.fail_after(5), anyio.CancelScope() as everything:
+        async with open_sqlite(path) as store:
+            await start(store)
+            everything.cancel()
+            with anyio.CancelScope(shield=True):
+                await store.append("run", records(1, 1), state=run(status=RunStatus.CANCELLED, last_seq=1))
+    async with open_sqlite(path) as store:
+        assert (await store.run("run")).status is RunStatus.CANCELLED
+
+
+async def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
+    newer = len(MIGRATIONS) + 1
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA user_version = {newer}")
+    with pytest.raises(StoreFailed, match="newer version"):
+        async with open_sqlite(path):
+            pass
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA user_version").fetchall() == [(newer,)]
+        assert other.execute("SELECT * FROM sqlite_schema").fetchall() == []
+
+
+async def test_a_migration_that_fails_leaves_no_trace(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_sqlite(path) as store:
+        await start(store)
+    broken = (*MIGRATIONS, ("CREATE TABLE half (a)", "INSERT INTO nowhere VALUES (1)"))
+    with monkeypatch.context() as patch, pytest.raises(StoreFailed):
+        patch.setattr("agentic_fleet.store.schema.MIGRATIONS", broken)
+        async with open_sqlite(path):
+            pass
+    async with open_sqlite(path) as store:
+        assert await store.run("run") == run()
+
+
+async def test_a_file_that_is_no_database_is_refused_without_its_name(path: Path) -> None:
+    await anyio.Path(path).write_text("no database" * 1000)
+    with pytest.raises(StoreFailed) as failure:
+        async with open_sqlite(path):
+            pass
+    assert str(failure.value) == "The database failed."
+
+
+async def test_the_reader_cannot_write(file: OpenFile, path: Path) -> None:
+    async with open_reader(path) as reader:
+        with pytest.raises(StoreFailed):
+            await reader.read(lambda db: db.execute("DELETE FROM conversations"))
+
+
+async def test_a_mistake_in_one_job_is_its_callers_and_nobody_elses(file: OpenFile) -> None:
+    def mistake(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO conversations (id, title, created_at, updated_at) VALUES ('half', '', 1, 1)")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await file.writer.write(mistake)
+    await file.store.add_conversation(conversation("half"))
