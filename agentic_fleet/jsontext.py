@@ -52,6 +52,11 @@ def decode(body: bytes | str, type: type[T]) -> T:
         raise Invalid("The body is not valid JSON.", [("body", str(error))]) from None
 
 
+def scrub(text: str) -> str:
+    """`text` with U+FFFD for each lone surrogate: what `encode` writes, for those who keep the text itself."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code < 0x10000:
@@ -63,7 +68,7 @@ def _escape(match: re.Match[str]) -> str:
 def _scrubbed(value: Any) -> Any:
     match value:
         case str():
-            return _SURROGATE.sub("\ufffd", value)
+            return scrub(value)
         case dict():
             return {_scrubbed(key): _scrubbed(item) for key, item in value.items()}
         case list() | tuple():

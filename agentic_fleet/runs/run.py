@@ -13,7 +13,7 @@ from typing import Literal
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from agentic_fleet import context
+from agentic_fleet import context, jsontext
 from agentic_fleet.conversations import Message, new_id
 from agentic_fleet.errors import FleetError, NotFound, StoreFailed, innermost
 from agentic_fleet.events import Record, StreamEvent, StreamEventType, encode_event, now
@@ -180,9 +180,10 @@ class Run:
         return StreamEvent(type=StreamEventType.CONNECTED, data={**ids, "checkpointing_enabled": False})
 
     def _completed(self, result: Result) -> Ending:
+        text = jsontext.scrub(result.text)
         event = StreamEvent(
             type=StreamEventType.RESPONSE_COMPLETED,
-            message=result.text,
+            message=text,
             author=result.author,
             agent_id=result.agent_id,
             quality_score=result.quality_score,
@@ -192,7 +193,7 @@ class Run:
             id=new_id(),
             conversation_id=self.state.conversation_id,
             role="assistant",
-            content=result.text,
+            content=text,
             created_at=now(),
             author=result.author,
             agent_id=result.agent_id,
@@ -210,7 +211,9 @@ class Run:
         return self._error("The run failed unexpectedly.")
 
     def _error(self, text: str) -> StreamEvent:
-        return StreamEvent(type=StreamEventType.ERROR, error=text, reasoning_partial=self._reasoned or None)
+        return StreamEvent(
+            type=StreamEventType.ERROR, error=jsontext.scrub(text), reasoning_partial=self._reasoned or None
+        )
 
 
 def number(events: Sequence[StreamEvent], state: RunState) -> tuple[list[Record], RunState]:

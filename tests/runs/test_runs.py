@@ -46,6 +46,18 @@ async def test_a_run_tells_its_story_once_and_keeps_question_and_answer(open_sto
         ]
 
 
+async def test_half_an_emoji_from_a_model_is_kept_as_it_was_streamed(open_store: OpenStore) -> None:
+    async def halves(turn: Turn, emit: Emit) -> Result:
+        await emit(token("a\ud83d"))
+        await emit(token("\ude00b"))
+        return answer("a\ud83d\ude00b")
+
+    async with running(open_store, Script(halves)) as (runs, store):
+        with anyio.fail_after(5):
+            events = await whole(runs, (await ask(runs)).run_id)
+        assert text(events) == events[-2]["message"] == (await store.conversation("c1")).messages[-1].content
+
+
 async def test_a_resumed_reader_gets_exactly_the_rest_from_every_position(open_store: OpenStore) -> None:
     async with running(open_store, Script(echo)) as (runs, _):
         state = await ask(runs, "a b c d e f g")
