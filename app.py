@@ -15,10 +15,6 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import anyio
 import uvicorn
-from agentic_fleet.store.sqlite import open_sqlite
-from agentic_fleet.workflows.fleet import build_fleet
-from agentic_fleet.workflows.models import open_model
-from anyio.abc import CancelScope
 
 from agentic_fleet import __version__
 from agentic_fleet.errors import BadSetting, FleetError, innermost
@@ -27,7 +23,10 @@ from agentic_fleet.listener import listen
 from agentic_fleet.logs import configure_logging
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
+from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.web import Parts, create_app
+from agentic_fleet.workflows.fleet import build_fleet
+from agentic_fleet.workflows.models import open_model
 
 logger = logging.getLogger("agentic_fleet")
 
@@ -42,7 +41,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         async with open_sqlite(settings.home / "fleet.db") as store, open_model(settings) as model:
             fleet = await build_fleet(settings, model)
             async with Runs.open(store, fleet, settings) as runs:
-                yield Parts(settings=settings, store=store, runs=runs, agents=fleet.cards, check_model=model.check)
+                yield Parts(
+                    settings=settings,
+                    store=store,
+                    runs=runs,
+                    agents=fleet.roster.cards(model.name),
+                    check_model=model.check,
+                )
 
 
 class Server(uvicorn.Server):
@@ -65,7 +70,7 @@ class Server(uvicorn.Server):
 class Signals:
     """First: refuse new runs, let the live ones finish. Second, or grace over: stop them. While starting: leave."""
 
-    def __init__(self, grace: float, process: CancelScope) -> None:
+    def __init__(self, grace: float, process: anyio.CancelScope) -> None:
         self._grace = grace
         self._process = process
         self._running: tuple[Runs, Server] | None = None
@@ -92,7 +97,7 @@ class Signals:
                 server.force_exit = True  # do not even wait for the last writes
 
 
-async def _hurry(signals: AsyncIterator[signal.Signals], patience: CancelScope) -> None:
+async def _hurry(signals: AsyncIterator[signal.Signals], patience: anyio.CancelScope) -> None:
     await anext(signals)
     patience.cancel("a second signal")
 
