@@ -47,7 +47,7 @@ async def ask(question: str, *, mode: Mode, url: str | None, as_json: bool) -> i
         outcome = 1
         with Progress(as_json=as_json) as progress:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancel_on_interrupt, http, run, progress, tasks.cancel_scope)
+                tasks.start_soon(_interrupt, http, run, progress, tasks.cancel_scope)
                 async with aclosing(_events(http, run)) as events:
                     async for event in events:
                         outcome = _EXIT.get(event["type"], outcome)
@@ -93,7 +93,7 @@ async def _events(http: aiohttp.ClientSession, run: str) -> AsyncGenerator[Event
     raise Unreachable("The service cannot be reached any more; the run may go on there.")
 
 
-async def _cancel_on_interrupt(http: aiohttp.ClientSession, run: str, progress: Progress, scope: anyio.CancelScope) -> None:
+async def _interrupt(http: aiohttp.ClientSession, run: str, progress: Progress, leave: anyio.CancelScope) -> None:
     """First Ctrl-C: cancel the run and read its end. Second: leave."""
     with anyio.open_signal_receiver(signal.SIGINT) as signals:
         await anext(signals)
@@ -102,7 +102,7 @@ async def _cancel_on_interrupt(http: aiohttp.ClientSession, run: str, progress: 
             tasks.start_soon(_post, http, f"/api/v1/runs/{run}/cancel", {})
             await anext(signals)
             progress.abandoned = True
-            scope.cancel("a second Ctrl-C")
+            leave.cancel("a second Ctrl-C")
 
 
 @asynccontextmanager
