@@ -13,7 +13,8 @@ UNREAD = 30_000
 SEND_BUFFER = 131_072
 """Bytes of kernel memory a stalled reader can hold; the default grows to several MB."""
 
-_OPTIONS = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": UNREAD}
+# TCP_NODELAY: without it, answers on a kept connection wait 40 ms for the peer's delayed acknowledgement.
+_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": UNREAD}
 
 
 @contextmanager

@@ -13,8 +13,18 @@ from agentic_fleet.context import ContextFilter
 from agentic_fleet.settings import Settings
 
 _IDS = ("request_id", "run_id", "conversation_id")
-_QUIET = ("uvicorn", "httpx", "httpcore", "agent_framework", "dspy", "aiohttp.access")
-"""Libraries whose INFO lines would drown ours."""
+_QUIET = (
+    "uvicorn",
+    "sse_starlette",
+    "websockets",
+    "asyncio",
+    "httpx",
+    "httpcore",
+    "agent_framework",
+    "dspy",
+    "aiohttp.access",
+)
+"""Libraries whose lines would drown ours, or hold messages: never below WARNING, even when ours are at DEBUG."""
 
 
 class JsonLines(logging.Formatter):
@@ -46,7 +56,7 @@ def configure_logging(settings: Settings) -> None:
     handler.addFilter(ContextFilter())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -18,6 +18,7 @@ async def serving(app: Any, **uvicorn_config: Any) -> AsyncIterator[str]:
     """
     options: dict[str, Any] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 1}
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server = _Server(uvicorn.Config(app, **(options | uvicorn_config)))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(server.serve_to_the_end, listener)

@@ -1,1 +1,32 @@
 """Talking: HTTP, SSE and WebSocket over the same runs. Starlette is used in this room and nowhere else."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from agentic_fleet.web import problems
+from agentic_fleet.web.middleware import Gate, RequestId
+from agentic_fleet.web.parts import Parts, State, Streams
+from agentic_fleet.web.routes import ROUTES
+
+__all__ = ["Parts", "create_app"]
+
+
+def create_app(open_parts: Callable[[], AbstractAsyncContextManager[Parts]]) -> Starlette:
+    """The ASGI application. Its lifespan opens the parts and closes them when every connection has ended."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[State]:
+        async with open_parts() as parts:
+            yield {"parts": parts, "streams": Streams(parts.settings.max_streams)}
+
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(RequestId), Middleware(Gate)],
+        exception_handlers=problems.HANDLERS,
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # its redirect would be built from the Host header, which anybody can forge
+    return app

@@ -1,0 +1,171 @@
+"""The small JSON endpoints: conversations, runs, the team, and the state of the service."""
+
+import anyio
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agentic_fleet import __version__
+from agentic_fleet.about import Check
+from agentic_fleet.conversations import Conversation, new_id
+from agentic_fleet.errors import Busy, Draining, NotFound, StoreFailed
+from agentic_fleet.events import now
+from agentic_fleet.runs import Watch
+from agentic_fleet.turns import LIVE
+from agentic_fleet.web import views, wire
+from agentic_fleet.web.parts import Parts, parts_of
+from agentic_fleet.web.sse import ChatSSEHandler
+
+PING = 2.0
+"""Seconds the store may take to answer a health check."""
+
+
+async def index(request: Request) -> Response:
+    links = ["/health", "/ready", "/api/v1/agents", "/api/v1/conversations", "/api/v1/runs", "/api/ws/chat"]
+    return views.reply({"service": "AgenticFleet", "version": __version__, "links": links})
+
+
+async def health(request: Request) -> Response:
+    parts = parts_of(request)
+    runs = f"{parts.runs.live} of {parts.settings.max_runs} live{', draining' if parts.runs.draining else ''}"
+    checks = {
+        "store": await _check_store(parts),
+        "model": parts.check_model(),
+        "runs": Check(status="ok", detail=runs),
+    }
+    failed = any(check.status == "failed" for check in checks.values())
+    status = "failed" if failed else "ok"
+    return views.reply({"status": status, "version": __version__, "checks": checks}, 503 if failed else 200)
+
+
+async def ready(request: Request) -> Response:
+    parts = parts_of(request)
+    if parts.runs.draining:
+        raise Draining("The service is shutting down.")
+    if parts.check_model().status == "starting":
+        raise Busy("The model is still starting.")
+    return views.reply({"status": "ready"})
+
+
+async def list_agents(request: Request) -> Response:
+    wire.query(request, wire.NoQuery)
+    return views.reply(parts_of(request).agents)
+
+
+async def add_conversation(request: Request) -> Response:
+    wire.query(request, wire.NoQuery)
+    body = await wire.body(request, wire.ConversationBody)
+    at = now()
+    conversation = Conversation(id=new_id(), title=body.title, created_at=at, updated_at=at)
+    await parts_of(request).store.add_conversation(conversation)
+    return views.reply(views.conversation(conversation), 201)
+
+
+async def list_conversations(request: Request) -> Response:
+    """Without their messages: the list stays empty in each."""
+    page = wire.query(request, wire.PageQuery)
+    found = await parts_of(request).store.conversations(limit=page.limit, offset=page.offset)
+    return views.reply([views.conversation(each) for each in found])
+
+
+async def show_conversation(request: Request) -> Response:
+    conversation_id = wire.path_id(request, "conversation_id")
+    wire.query(request, wire.NoQuery)
+    return views.reply(views.conversation(await parts_of(request).store.conversation(conversation_id)))
+
+
+async def drop_conversation(request: Request) -> Response:
+    conversation_id = wire.path_id(request, "conversation_id")
+    wire.query(request, wire.NoQuery)
+    await parts_of(request).runs.drop_conversation(conversation_id)
+    return Response(status_code=204)
+
+
+async def start_run(request: Request) -> Response | ChatSSEHandler:
+    """202 with the run; with `Accept: text/event-stream` its stream at once."""
+    conversation_id = wire.path_id(request, "conversation_id")
+    query = wire.query(request, wire.StartQuery)
+    body = await wire.body(request, wire.AskBody)
+    ask, key = body.ask(), wire.idempotency_key(request, conversation_id, body)
+    runs = parts_of(request).runs
+
+    async def opening() -> Watch:
+        return await runs.watch((await runs.start(conversation_id, ask, key=key)).run_id)
+
+    if wire.wants(request, "text/event-stream"):
+        return ChatSSEHandler(request, query, opening)
+    state = await runs.start(conversation_id, ask, key=key)
+    return views.reply(views.run(state), 202, {"Location": f"/api/v1/runs/{state.run_id}"})
+
+
+async def list_runs(request: Request) -> Response:
+    page = wire.query(request, wire.RunsQuery)
+    found = await parts_of(request).store.runs(
+        statuses=[page.status] if page.status else None,
+        conversation_id=page.conversation_id,
+        limit=page.limit,
+        offset=page.offset,
+    )
+    return views.reply([views.run(state) for state in found])
+
+
+async def show_run(request: Request) -> Response:
+    run_id = wire.path_id(request, "run_id")
+    wire.query(request, wire.NoQuery)
+    return views.reply(views.run(await parts_of(request).runs.state(run_id)))
+
+
+async def cancel_run(request: Request) -> Response:
+    run_id = wire.path_id(request, "run_id")
+    wire.query(request, wire.NoQuery)
+    return views.reply(views.run(await parts_of(request).runs.cancel(run_id)))
+
+
+async def run_events(request: Request) -> Response | ChatSSEHandler:
+    """A stream; with `Accept: application/json` one page of what is there now."""
+    run_id = wire.path_id(request, "run_id")
+    query = wire.query(request, wire.EventsQuery)
+    after = wire.position(wire.cursor(request, query.after), run_id)
+    parts = parts_of(request)
+    if wire.wants(request, "application/json"):
+        return await _page(parts, await parts.runs.watch(run_id, after), query)
+    return ChatSSEHandler(request, query, lambda: parts.runs.watch(run_id, after))
+
+
+async def cancel_chat(request: Request) -> Response:
+    """The original's form. The status is what the run came to: a run that had ended before stays as it was."""
+    conversation_id = wire.path_id(request, "conversation_id")
+    run_id = wire.known_id(wire.query(request, wire.CancelQuery).workflow_id, "run")
+    runs = parts_of(request).runs
+    if (await runs.state(run_id)).conversation_id != conversation_id:
+        raise NotFound("There is no such run in this conversation.")
+    state = await runs.cancel(run_id)
+    return views.reply({"status": state.status, "workflow_id": run_id})
+
+
+async def socket_only(request: Request) -> Response:
+    raise HTTPException(426, "This is a WebSocket.", {"Upgrade": "websocket", "Connection": "Upgrade"})
+
+
+async def _page(parts: Parts, watch: Watch, query: wire.EventsQuery) -> Response:
+    ended = watch.state.status not in LIVE  # asked first: what is stored afterwards can only be more
+    last = watch.state.last_seq
+    records = await parts.store.events(watch.run_id, after=watch.after, limit=query.limit)
+    seq = records[-1].seq if records else watch.after
+    items = b",".join(views.event(watch.run_id, record, lean=query.lean) for record in records)
+    body = b'{"events":[%s],"last_event_id":"%s","ended":%s}' % (
+        items,
+        views.cursor(watch.run_id, seq).encode(),
+        b"true" if ended and seq >= last else b"false",
+    )
+    return Response(body, media_type="application/json")
+
+
+async def _check_store(parts: Parts) -> Check:
+    with anyio.move_on_after(PING):
+        try:
+            await parts.store.ping()
+        except StoreFailed as error:
+            return Check(status="failed", detail=str(error))
+        return Check(status="ok", detail="It takes writes.")
+    return Check(status="failed", detail=f"It did not answer within {PING:g} s.")

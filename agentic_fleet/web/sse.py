@@ -1,0 +1,181 @@
+"""Server-Sent Events: one run, from any point, until it ends.
+
+A stream is a cursor over a run's log, so leaving it, resuming it and coming late are the same code. Frames are made of
+the stored bytes; whatever is ready goes out in one write.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+import anyio
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from agentic_fleet import events
+from agentic_fleet.errors import BadCursor, Conflict, FleetError, NotFound
+from agentic_fleet.events import Record, StreamEventType
+from agentic_fleet.runs import Watch
+from agentic_fleet.turns import LIVE, Ask
+from agentic_fleet.web import views, wire
+from agentic_fleet.web.parts import Parts, parts_of, streams_of
+
+logger = logging.getLogger(__name__)
+
+RETRY = b"retry: 2000\n"
+"""Milliseconds a browser waits before it reconnects; a line of the first frame."""
+WRITE = 256 * 1024
+"""Bytes of frames joined into one write: what a stalled reader holds in our memory."""
+RECENT = 60_000
+"""Milliseconds after a run's end in which an unread answer is taken for a lost connection, not for a new question."""
+FAREWELL = 2.0
+"""Seconds a stream gets to end properly when a server that owns the signals shuts down."""
+LAST_NOTE = 2.0
+"""Seconds for noting that `done` was sent."""
+
+Opening = Callable[[], Awaitable[Watch]]
+
+
+class ChatSSEHandler:
+    """One per request; returned by an endpoint as its response.
+
+    `opening` validates, may start a run, and gives the watch; what it raises becomes a status code, never a stream.
+    """
+
+    def __init__(self, request: Request, query: wire.StreamQuery, opening: Opening) -> None:
+        self._request = request
+        self._settings = parts_of(request).settings
+        self._lean = query.lean
+        self._opening = opening
+        self._shutdown = anyio.Event()
+        self._silence: anyio.CancelScope | None = None  # the wait for the next records, while there is one
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with streams_of(self._request).place():
+            watch = await self._opening()
+            if watch.over:  # tells EventSource to stop reconnecting
+                return await Response(status_code=204)(scope, receive, send)
+            with watch:
+                try:
+                    await self._stream(watch)(scope, receive, send)
+                except SendTimeoutError:
+                    logger.info("cut a reader that took no bytes for %g s", self._settings.send_timeout)
+
+    def _stream(self, watch: Watch) -> EventSourceResponse:
+        return EventSourceResponse(
+            self._chunks(watch),
+            headers={"Cache-Control": "no-cache, no-transform"},
+            ping=0,  # its pings are comments, which EventSource does not show to pages
+            sep="\n",
+            send_timeout=self._settings.send_timeout,
+            data_sender_callable=self._leave_at_shutdown,
+            shutdown_event=self._shutdown,
+            shutdown_grace_period=FAREWELL,
+        )
+
+    async def _chunks(self, watch: Watch) -> AsyncIterator[bytes]:
+        """The log as ready bytes. No scope is held over a `yield`."""
+        first = RETRY
+        while True:
+            try:
+                records = await self._next(watch)
+            except FleetError as error:
+                logger.warning("a stream broke off: %s", error)  # its reader resumes by cursor
+                return
+            chunks = [self._heartbeat()] if records is None else _joined(watch.run_id, records, self._lean)
+            for chunk in chunks:
+                yield first + chunk
+                first = b""
+            if watch.over:
+                await note_done(watch)
+                return
+            if records is not None and not records:  # the service leaves, or the conversation was dropped
+                return
+
+    async def _next(self, watch: Watch) -> Sequence[Record] | None:
+        """What is ready; None after a silence; `()` when nothing will follow."""
+        if self._shutdown.is_set():
+            return ()
+        with anyio.move_on_after(self._settings.heartbeat) as self._silence:
+            return await watch.next()
+        return () if self._shutdown.is_set() else None
+
+    async def _leave_at_shutdown(self) -> None:
+        await self._shutdown.wait()
+        if self._silence:
+            self._silence.cancel("the server is shutting down")
+
+    def _heartbeat(self) -> bytes:
+        body = views.notice(StreamEventType.HEARTBEAT)
+        return b"data: %s\n\n" % (events.lean(body) if self._lean else body)
+
+
+async def note_done(watch: Watch) -> None:
+    """Remember that `done` was sent. Not worth an error to a reader who has everything."""
+    with anyio.move_on_after(LAST_NOTE, shield=True):
+        try:
+            await watch.done_read()
+        except FleetError as error:
+            logger.warning("could not note that an answer was read: %s", error)
+
+
+async def chat_stream(request: Request) -> Response | ChatSSEHandler:
+    """GET /api/chat/{conversation_id}/stream: ask and watch in one request, as EventSource must."""
+    conversation_id = wire.path_id(request, "conversation_id")
+    query = wire.query(request, wire.ChatQuery)
+    if request.method == "HEAD":  # must not start a run (RFC 9110, section 9.2.1)
+        return Response(media_type="text/event-stream")
+
+    async def opening() -> Watch:
+        parts = parts_of(request)
+        if found := wire.cursor(request, query.after):
+            return await _resumed(parts, conversation_id, found)
+        return await _asked(parts, conversation_id, wire.query(request, wire.AskWords).ask())
+
+    return ChatSSEHandler(request, query, opening)
+
+
+async def _resumed(parts: Parts, conversation_id: str, found: wire.Cursor) -> Watch:
+    if found.run_id is None:
+        raise BadCursor("after: must be <run_id>:<seq>", [("after", "must be <run_id>:<seq>")])
+    watch = await parts.runs.watch(found.run_id, found.seq)
+    if watch.state.conversation_id != conversation_id:
+        raise NotFound("This position is in another conversation.")
+    return watch
+
+
+async def _asked(parts: Parts, conversation_id: str, ask: Ask) -> Watch:
+    """A new run; or the one that this very question has started, because browsers repeat GETs on their own."""
+    repeated = await _repeated(parts, conversation_id, ask)
+    if repeated is None:
+        try:
+            repeated = (await parts.runs.start(conversation_id, ask, create=True)).run_id
+        except Conflict:  # a twin of this request may have been faster
+            repeated = await _repeated(parts, conversation_id, ask)
+            if repeated is None:
+                raise
+    return await parts.runs.watch(repeated)
+
+
+async def _repeated(parts: Parts, conversation_id: str, ask: Ask) -> str | None:
+    """The conversation's newest run, when it has this question and an answer that nobody has read to its end."""
+    for state in await parts.store.runs(conversation_id=conversation_id, limit=1):
+        recent = state.completed_at is not None and events.now() - state.completed_at < RECENT
+        if state.task == ask.message and (state.status in LIVE or (recent and not state.done_read)):
+            return state.run_id
+    return None
+
+
+def _joined(run_id: str, records: Sequence[Record], lean: bool) -> Iterator[bytes]:
+    """The frames of `records`, joined into chunks of about WRITE bytes."""
+    frames, size = [], 0
+    for record in records:
+        body = events.lean(record.body) if lean else record.body
+        frames.append(b"id: %s:%d\ndata: %s\n\n" % (run_id.encode(), record.seq, body))
+        size += len(body)
+        if size >= WRITE:
+            yield b"".join(frames)
+            frames, size = [], 0
+    if frames:
+        yield b"".join(frames)

@@ -1,0 +1,127 @@
+"""The web room over a memory store and a scripted workflow, served by a real uvicorn."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import httpx
+from httpx_sse import EventSource
+
+from agentic_fleet.about import AgentCard, Check
+from agentic_fleet.runs import Runs
+from agentic_fleet.settings import Settings
+from agentic_fleet.store.memory import MemoryStore
+from agentic_fleet.web import Parts, create_app
+from tests.script import Act, Script, echo
+from tests.server import serving
+
+Event = dict[str, Any]
+WRITER = AgentCard(name="writer", description="Writes.", model="fake")
+
+
+@dataclass
+class Site:
+    url: str
+    http: httpx.AsyncClient
+    runs: Runs
+    store: MemoryStore
+    script: Script
+
+    async def start(self, message: str = "one two three", **ask: Any) -> Event:
+        """A new conversation's first run."""
+        conversation = (await self.http.post("/api/v1/conversations")).json()["id"]
+        return await self.ask(conversation, message, **ask)
+
+    async def ask(self, conversation: str, message: str, **ask: Any) -> Event:
+        answer = await self.http.post(f"/api/v1/conversations/{conversation}/runs", json={"message": message, **ask})
+        assert answer.status_code == 202, answer.text
+        run: Event = answer.json()
+        return run
+
+    async def finished(self, message: str = "one two three") -> Event:
+        """The same, when it has ended."""
+        run = await self.start(message)
+        await self.runs.idle()
+        ended: Event = await self.get(f"/api/v1/runs/{run['run_id']}")
+        return ended
+
+    async def get(self, path: str) -> Any:
+        answer = await self.http.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    @asynccontextmanager
+    async def stream(self, path: str, headers: Mapping[str, str] | None = None) -> AsyncIterator["Reader"]:
+        async with self.http.stream("GET", path, headers=headers) as response:
+            if response.status_code != 200:
+                await response.aread()
+            assert response.status_code == 200, response.text
+            async with aclosing(EventSource(response).aiter_sse()) as frames:
+                yield Reader(response, frames)
+
+    async def read(self, path: str, headers: Mapping[str, str] | None = None) -> list[Event]:
+        """All events of a stream, each with its id."""
+        async with self.stream(path, headers) as reader:
+            return await reader.rest()
+
+
+@dataclass
+class Reader:
+    response: httpx.Response
+    frames: Any
+    heartbeats: list[Event] = field(default_factory=list)
+
+    async def next(self) -> Event:
+        """The next event of the run."""
+        while True:
+            frame = await anext(self.frames)
+            event: Event = json.loads(frame.data)
+            if event["type"] != "heartbeat":
+                return {**event, "id": frame.id}
+            self.heartbeats.append({**event, "id": frame.id})
+
+    async def until(self, delta: str) -> list[Event]:
+        """Everything up to the token `delta`."""
+        events = [await self.next()]
+        while events[-1].get("delta") != delta:
+            events.append(await self.next())
+        return events
+
+    async def rest(self) -> list[Event]:
+        events = []
+        try:
+            while True:
+                events.append(await self.next())
+        except StopAsyncIteration:
+            return events
+
+
+def seqs(events: list[Event]) -> list[int]:
+    return [int(event["id"].split(":")[1]) for event in events]
+
+
+def types(events: list[Event]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+@asynccontextmanager
+async def site(
+    act: Act = echo, *, check: Callable[[], Check] = lambda: Check(status="ok", detail="There."), **knobs: Any
+) -> AsyncIterator[Site]:
+    """`knobs` are settings. Everything in the block must be through in 10 s."""
+    store, script, settings = MemoryStore(), Script(act), Settings(**knobs)
+    opened: list[Runs] = []
+
+    @asynccontextmanager
+    async def open_parts() -> AsyncIterator[Parts]:
+        async with Runs.open(store, script, settings) as runs:
+            opened.append(runs)
+            yield Parts(settings=settings, store=store, runs=runs, agents=[WRITER], check_model=check)
+
+    async with serving(create_app(open_parts)) as url:
+        with anyio.fail_after(10):
+            async with httpx.AsyncClient(base_url=url, timeout=10, verify=False) as http:
+                yield Site(url, http, opened[0], store, script)

@@ -1,0 +1,208 @@
+"""The JSON endpoints: shapes, states, refusals that belong to a thing's state."""
+
+import re
+
+import anyio
+import pytest
+
+from agentic_fleet.about import Check
+from agentic_fleet.conversations import Conversation
+from agentic_fleet.errors import StoreFailed
+from tests.script import Paced
+from tests.web.site import site, types
+
+JSON = "application/json; charset=utf-8"
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+async def test_a_conversation_can_be_made_shown_listed_and_dropped() -> None:
+    async with site() as it:
+        made = await it.http.post("/api/v1/conversations", json={"title": "Haiku \u2028 \U0001f600"})
+        assert made.status_code == 201
+        conversation = made.json()
+        assert set(conversation) == {"id", "conversation_id", "title", "created_at", "updated_at", "messages"}
+        assert TIME.fullmatch(conversation["created_at"])
+        assert made.text.isascii()
+        path = f"/api/v1/conversations/{conversation['id']}"
+        assert await it.get(path) == conversation
+        assert await it.get("/api/v1/conversations") == [conversation]
+        assert (await it.http.delete(path)).status_code == 204
+        assert (await it.http.get(path)).status_code == 404
+        assert (await it.http.delete(path)).status_code == 404
+
+
+async def test_a_conversation_needs_no_body_and_gets_a_title() -> None:
+    async with site() as it:
+        assert (await it.http.post("/api/v1/conversations")).json()["title"] == "New Chat"
+
+
+async def test_the_newest_conversation_comes_first_and_pages_are_cut() -> None:
+    async with site() as it:
+        for at, id in ((2, "b"), (3, "a"), (1, "c")):
+            await it.store.add_conversation(Conversation(id=id, title="T", created_at=0, updated_at=at))
+        assert [each["id"] for each in await it.get("/api/v1/conversations?limit=2")] == ["a", "b"]
+        assert [each["id"] for each in await it.get("/api/v1/conversations?limit=2&offset=2")] == ["c"]
+
+
+async def test_a_run_is_accepted_located_and_answered() -> None:
+    async with site() as it:
+        conversation = (await it.http.post("/api/v1/conversations")).json()["id"]
+        answer = await it.http.post(f"/api/v1/conversations/{conversation}/runs", json={"message": "one two"})
+        assert answer.status_code == 202
+        started = answer.json()
+        assert answer.headers["location"] == f"/api/v1/runs/{started['run_id']}"
+        await it.runs.idle()
+        run = await it.get(answer.headers["location"])
+        assert run["status"] == "completed"
+        assert run["task"] == "one two"
+        assert run["workflow_id"] == run["run_id"] == started["run_id"]
+        assert run["last_event_id"] == f"{run['run_id']}:5"
+        assert run["pending_requests"] == []
+        assert run["quality_score"] == 8.0
+        assert all(TIME.fullmatch(run[name]) for name in ("created_at", "started_at", "completed_at"))
+        messages = (await it.get(f"/api/v1/conversations/{conversation}"))["messages"]
+        assert [(each["role"], each["content"]) for each in messages] == [
+            ("user", "one two"),
+            ("assistant", "one two "),
+        ]
+        assert messages[1]["workflow_id"] == run["run_id"]
+
+
+async def test_runs_are_listed_by_status_and_conversation() -> None:
+    async with site() as it:
+        first, second = await it.finished(), await it.finished()
+        listed = await it.get("/api/v1/runs")
+        assert {run["run_id"] for run in listed} == {first["run_id"], second["run_id"]}
+        assert await it.get("/api/v1/runs?status=completed&limit=1&offset=1") == listed[1:]
+        assert await it.get("/api/v1/runs?status=running") == []
+        assert await it.get(f"/api/v1/runs?conversation_id={first['conversation_id']}") == [first]
+
+
+async def test_a_conversation_has_one_live_run() -> None:
+    async with site(Paced()) as it:
+        run = await it.start()
+        refused = await it.http.post(f"/api/v1/conversations/{run['conversation_id']}/runs", json={"message": "again"})
+        assert refused.status_code == 409
+        assert refused.json()["type"] == "urn:agenticfleet:conflict"
+
+
+async def test_one_run_too_many_is_refused_with_a_time_to_come_back() -> None:
+    async with site(Paced(), max_runs=1) as it:
+        await it.start()
+        conversation = (await it.http.post("/api/v1/conversations")).json()["id"]
+        refused = await it.http.post(f"/api/v1/conversations/{conversation}/runs", json={"message": "hello"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert refused.json()["title"] == "Too many runs"
+
+
+async def test_a_cancelled_run_comes_back_final_and_stays_so() -> None:
+    async with site(Paced()) as it:
+        run = await it.start()
+        path = f"/api/v1/runs/{run['run_id']}"
+        first = await it.http.post(path + "/cancel")
+        assert (first.status_code, first.json()["status"]) == (200, "cancelled")
+        assert (await it.http.post(path + "/cancel", json={})).json() == first.json()
+        assert types(await it.read(path + "/events"))[-2:] == ["cancelled", "done"]
+
+
+async def test_dropping_a_conversation_cancels_its_run() -> None:
+    script = Paced()
+    async with site(script) as it:
+        run = await it.start()
+        await script.started.wait()
+        assert (await it.http.delete(f"/api/v1/conversations/{run['conversation_id']}")).status_code == 204
+        await script.left.wait()
+        assert (await it.http.get(f"/api/v1/runs/{run['run_id']}")).status_code == 404
+
+
+async def test_the_chat_form_of_cancel_names_the_run_and_its_conversation() -> None:
+    async with site(Paced()) as it:
+        run = await it.start()
+        path = f"/api/chat/{run['conversation_id']}/cancel"
+        assert (await it.http.post("/api/chat/other/cancel", params={"workflow_id": run["run_id"]})).status_code == 404
+        assert (await it.http.post(path, params={"workflow_id": "nobody"})).status_code == 404
+        assert (await it.http.post(path, params={"workflow_id": "../etc"})).status_code == 404
+        assert (await it.http.post(path)).status_code == 422
+        done = await it.http.post(path, params={"workflow_id": run["run_id"], "whatever": 1})
+        assert done.json() == {"status": "cancelled", "workflow_id": run["run_id"]}
+
+
+async def test_the_same_idempotency_key_starts_one_run() -> None:
+    async with site() as it:
+        conversation = (await it.http.post("/api/v1/conversations")).json()["id"]
+        path, headers = f"/api/v1/conversations/{conversation}/runs", {"Idempotency-Key": "abc"}
+        first = await it.http.post(path, json={"message": "hello"}, headers=headers)
+        await it.runs.idle()
+        again = await it.http.post(path, content=b' {"message" :"hello"}', headers={**headers, "content-type": JSON})
+        assert again.json()["run_id"] == first.json()["run_id"]
+        assert len(it.script.turns) == 1
+        other = await it.http.post(path, json={"message": "else"}, headers=headers)
+        assert (other.status_code, other.json()["title"]) == (422, "Idempotency key reused")
+
+
+async def test_a_page_of_events_says_where_to_go_on_and_whether_that_is_the_end() -> None:
+    async with site() as it:
+        run = await it.finished()
+        path = f"/api/v1/runs/{run['run_id']}/events"
+        page = (await it.http.get(path, params={"limit": 2}, headers={"Accept": "application/json"})).json()
+        assert [event["id"] for event in page["events"]] == [f"{run['run_id']}:1", f"{run['run_id']}:2"]
+        assert (page["last_event_id"], page["ended"]) == (f"{run['run_id']}:2", False)
+        query = {"after": page["last_event_id"], "fields": "lean"}
+        rest = (await it.http.get(path, params=query, headers={"Accept": "application/json"})).json()
+        assert types(rest["events"])[-1] == "done"
+        assert "timestamp" not in rest["events"][0]
+        assert (rest["last_event_id"], rest["ended"]) == (run["last_event_id"], True)
+
+
+async def test_the_team_is_listed() -> None:
+    async with site() as it:
+        assert await it.get("/api/v1/agents") == [
+            {"name": "writer", "description": "Writes.", "type": "agent", "tools": [], "model": "fake"}
+        ]
+
+
+async def test_the_index_names_the_version() -> None:
+    async with site() as it:
+        assert "version" in await it.get("/")
+
+
+@pytest.mark.parametrize(("model", "health", "ready"), [("ok", 200, 200), ("starting", 200, 503), ("failed", 503, 200)])
+async def test_health_and_readiness_follow_the_model(model: str, health: int, ready: int) -> None:
+    async with site(check=lambda: Check(status=model, detail="So it is.")) as it:  # type: ignore[arg-type]  # a literal
+        answer = await it.http.get("/health")
+        assert answer.status_code == health
+        assert answer.json()["checks"]["model"] == {"status": model, "detail": "So it is."}
+        assert set(answer.json()["checks"]) == {"store", "model", "runs"}
+        assert (await it.http.get("/ready")).status_code == ready
+
+
+async def test_a_failing_store_makes_the_service_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*args: object) -> None:
+        raise StoreFailed("The disk is full.")
+
+    async with site() as it:
+        monkeypatch.setattr(it.store, "ping", fail)
+        monkeypatch.setattr(it.store, "add_conversation", fail)
+        answer = await it.http.get("/health")
+        assert (answer.status_code, answer.json()["checks"]["store"]["status"]) == (503, "failed")
+        refused = await it.http.post("/api/v1/conversations")
+        assert (refused.status_code, refused.json()["title"]) == (503, "Store failed")
+
+
+async def test_a_store_that_does_not_answer_makes_the_service_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site() as it:
+        monkeypatch.setattr(it.store, "ping", anyio.sleep_forever)
+        monkeypatch.setattr("agentic_fleet.web.rest.PING", 0.01)
+        answer = await it.http.get("/health")
+        assert (answer.status_code, answer.json()["checks"]["store"]["status"]) == (503, "failed")
+
+
+async def test_a_draining_service_is_healthy_but_not_ready_and_starts_nothing() -> None:
+    async with site() as it:
+        conversation = (await it.http.post("/api/v1/conversations")).json()["id"]
+        it.runs.draining = True
+        assert (await it.http.get("/health")).status_code == 200
+        refused = await it.http.get("/ready")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        path = f"/api/v1/conversations/{conversation}/runs"
+        assert (await it.http.post(path, json={"message": "hello"})).json()["title"] == "Shutting down"
