@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.fake_openai import Body, FakeOpenAI, Reply, answer, fake_openai
 from tests.service import ROOT, Seen, environ, follow, service
@@ -270,3 +271,55 @@ async def test_ctrl_c_in_ask_cancels_the_run(tmp_path: Path, fake: FakeOpenAI) -
         await fake.settled()
         assert fake.hangups == 1
         assert {run["status"] for run in await fleet.get("/api/v1/runs")} == {"cancelled"}
+
+
+async def test_a_browser_that_reconnects_to_the_chat_stream_causes_no_further_model_call(
+    tmp_path: Path, fake: FakeOpenAI
+) -> None:
+    held = anyio.Event()
+    fake.reply = lambda body: Reply(tokens=["one ", "two ", "three"], hold_after=(2, held))
+    url = "/api/chat/tab/stream"
+    ask = {"message": "Count to three", "mode": "fast"}
+    lines: list[str] = []
+    async with service(tmp_path, fake) as fleet:
+        async with fleet.http.stream("GET", url, params=ask) as stream:
+            async for line in stream.aiter_lines():
+                lines.append(line)
+                if '"two "' in line:
+                    break
+        last = next(line[4:] for line in reversed(lines) if line.startswith("id: "))
+        held.set()
+        async with fleet.http.stream("GET", url, params=ask, headers={"Last-Event-ID": last}) as stream:
+            lines += [line async for line in stream.aiter_lines()]
+        end = next(line[4:] for line in reversed(lines) if line.startswith("id: "))
+        again = await fleet.http.get(url, params=ask, headers={"Last-Event-ID": end})
+        conversation = await fleet.get("/api/v1/conversations/tab")
+    events = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert "".join(event["delta"] for event in events if event["type"] == "response.delta") == "one two three"
+    assert [event["type"] for event in events].count("connected") == 1
+    assert events[-1]["type"] == "done"
+    assert again.status_code == 204
+    assert len(fake.calls) == 1
+    assert [message["role"] for message in conversation["messages"]] == ["user", "assistant"]
+
+
+async def test_cancel_over_a_socket_reaches_the_model_of_that_run_only(tmp_path: Path, fake: FakeOpenAI) -> None:
+    slow(fake)
+    async with service(tmp_path, fake) as fleet:
+        async with connect(f"{fleet.url.replace('http', 'ws')}/api/ws/chat") as socket:
+            runs = []
+            for _ in range(2):
+                await socket.send(json.dumps({"type": "task", "message": "Go", "mode": "fast"}))
+                while (event := json.loads(await socket.recv()))["type"] != "connected":
+                    pass
+                runs.append(event["workflow_id"])
+            await fake.wait_for(lambda: fake.open == 2)
+            await socket.send(json.dumps({"type": "cancel", "workflow_id": runs[0]}))
+            ended: list[str] = []
+            while "done" not in ended:
+                event = json.loads(await socket.recv())
+                if event["workflow_id"] == runs[0]:
+                    ended.append(event["type"])
+            assert ended[-2:] == ["cancelled", "done"]
+            await fake.wait_for(lambda: fake.hangups == 1)
+            assert fake.open == 1
