@@ -1,0 +1,188 @@
+"""Which model answers: the user's own weights, an OpenAI-compatible endpoint, Azure OpenAI, or the embedded default.
+
+There is always one, and the process always starts: weights are loaded beside it, and what is wrong with a model is
+said by `Model.check` and by the runs that need it. Endpoints are not called until a run needs them.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+import anyio
+import dspy
+
+from agentic_fleet.about import Check
+from agentic_fleet.errors import ModelFailed
+from agentic_fleet.settings import Settings
+from agentic_fleet.workflows.chat import CompletionsChatClient
+from agentic_fleet.workflows.completions import Chunk, Completions
+from agentic_fleet.workflows.embedded import Embedded, open_embedded
+from agentic_fleet.workflows.endpoint import Endpoint, open_session
+from agentic_fleet.workflows.lm import build_lm
+from agentic_fleet.workflows.weights import PACKAGED_NAME, Weights, is_small, own_weights, packaged_weights
+
+logger = logging.getLogger(__name__)
+
+OPENAI = "https://api.openai.com/v1"  # when only a key is given
+LOADING_TIMEOUT = 60.0  # seconds a request waits for weights that are still being loaded
+
+Provider = Literal["openai", "azure", "embedded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """The one model of the process, for agents (`chat`) and decisions (`lm`); both stand on `completions`.
+
+    `name` is for clients. `small`: its plans are guesses and its answers drafts. `check` costs nothing.
+    """
+
+    name: str
+    provider: Provider
+    small: bool
+    completions: Completions
+    chat: CompletionsChatClient
+    lm: dspy.LM
+    check: Callable[[], Check]
+
+
+@asynccontextmanager
+async def open_model(settings: Settings) -> AsyncIterator[Model]:
+    """The model that `settings` choose. Returns at once; leaving the block ends every answer under way."""
+    if settings.gguf is None and (settings.model or settings.azure_endpoint):
+        async with open_session() as session:
+            target = _openai(settings) if settings.model else _azure(settings)
+            endpoint = Endpoint(
+                session,
+                url=target.url,
+                headers=target.headers,
+                model=target.model,
+                name=target.model,
+                timeout=settings.model_timeout,
+            )
+            said = f"{target.model} at {urlsplit(target.url).hostname}"
+            logger.info("model: %s", said)
+            ready = Check(status="ok", detail=f"{said} is asked when a run needs it")
+            yield _model(endpoint, target.provider, small=False, check=lambda: ready)
+    else:
+        if settings.openai_api_key and not settings.model:
+            logger.info("OPENAI_API_KEY is set, but FLEET_MODEL names no model there: the embedded one answers")
+        loading = Loading(settings)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(loading.run)
+            try:
+                yield _model(loading, "embedded", small=loading.small, check=loading.check)
+            finally:
+                tasks.cancel_scope.cancel()
+
+
+class Loading:
+    """A `Completions` that answers once its weights are loaded; `run` loads them and keeps them until cancelled."""
+
+    constrained = True
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._path = settings.gguf
+        self.small = is_small(self._path) if self._path else True
+        self._label = self._path.stem if self._path else PACKAGED_NAME
+        self.name = f"{self._label} (embedded, small)" if self.small else f"{self._label} (embedded)"
+        self._embedded: Embedded | None = None
+        self._failure: str | None = None
+        self._settled = anyio.Event()
+
+    async def run(self) -> None:
+        try:
+            async with self._open(await self._weights()) as self._embedded:
+                logger.info("model: %s", self.check().detail)
+                self._settled.set()
+                await anyio.sleep_forever()
+        except ModelFailed as failure:
+            self._failure = str(failure)
+            logger.error("model: %s", failure)
+            self._settled.set()
+
+    async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
+        """See `Completions`. Waits LOADING_TIMEOUT for the weights; raises the ModelFailed of a load that failed."""
+        embedded = await self._loaded()
+        async with aclosing(embedded.stream(body)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def check(self) -> Check:
+        if self._failure:
+            return Check(status="failed", detail=self._failure)
+        if self._embedded is None:
+            return Check(status="starting", detail=f"{self._label} is being loaded")
+        kind = "embedded and small: expect drafts, not knowledge" if self.small else "embedded"
+        return Check(status="ok", detail=f"{self._embedded.name} answers, {kind}")
+
+    async def _weights(self) -> Weights:
+        return await own_weights(self._path) if self._path else await packaged_weights()
+
+    def _open(self, weights: Weights) -> AbstractAsyncContextManager[Embedded]:
+        return open_embedded(
+            weights,
+            threads=self._settings.model_threads or _cores(),
+            slots=self._settings.model_slots,
+            context=self._settings.model_context,
+            queue=self._settings.model_queue,
+        )
+
+    async def _loaded(self) -> Embedded:
+        with anyio.move_on_after(LOADING_TIMEOUT):
+            await self._settled.wait()
+        if self._embedded is None:
+            raise ModelFailed(self._failure or f"{self._label} is still being loaded: try again later.")
+        return self._embedded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    provider: Provider
+    url: str
+    headers: Mapping[str, str]
+    model: str
+
+
+def _openai(settings: Settings) -> _Target:
+    key = settings.openai_api_key
+    return _Target(
+        provider="openai",
+        url=f"{(settings.openai_base_url or OPENAI).rstrip('/')}/chat/completions",
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        model=settings.model or "",
+    )
+
+
+def _azure(settings: Settings) -> _Target:
+    """Azure names the deployment in the path, and takes its key in a header of its own."""
+    resource, deployment = (settings.azure_endpoint or "").rstrip("/"), settings.azure_deployment or ""
+    return _Target(
+        provider="azure",
+        url=f"{resource}/openai/deployments/{quote(deployment, safe='')}/chat/completions"
+        f"?api-version={quote(settings.azure_api_version)}",
+        headers={"api-key": settings.azure_api_key or ""},
+        model=deployment,
+    )
+
+
+def _model(completions: Completions, provider: Provider, *, small: bool, check: Callable[[], Check]) -> Model:
+    return Model(
+        name=completions.name,
+        provider=provider,
+        small=small,
+        completions=completions,
+        chat=CompletionsChatClient(completions),
+        lm=build_lm(completions),
+        check=check,
+    )
+
+
+def _cores() -> int:
+    """The cores this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
