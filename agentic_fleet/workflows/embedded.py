@@ -36,7 +36,8 @@ long prompt (larger models take longer). 64 would read a quarter faster and take
 PROMPT_CACHE = 64  # MiB of prompts kept beside the slots; the engine's default is 8 GiB
 MAX_TOKENS = 512  # of an answer, when the request does not say; the engine's default is no limit
 TEMPERATURE = 0.3  # when the request does not say
-REPEAT_PENALTY = 1.1  # for small models, which otherwise go round in circles
+# Small models lose the thread when they talk long or venture, and go round in circles.
+SMALL_MAX_TOKENS, SMALL_TEMPERATURE, SMALL_REPEAT_PENALTY = 256, 0.0, 1.1
 
 _PASSED_ON = ("messages", "temperature", "top_p", "seed", "stop", "frequency_penalty", "presence_penalty")
 _UNDERSTOOD = frozenset({*_PASSED_ON, "max_tokens", "response_format"})
@@ -202,11 +203,11 @@ class Embedded:
 
 def engine_request(body: Mapping[str, Any], *, context: int, small: bool) -> dict[str, Any]:
     """The engine's request for a `Completions` body. An answer gets at most half of the slot's `context` tokens."""
-    request: dict[str, Any] = {"temperature": TEMPERATURE}
+    request: dict[str, Any] = {"temperature": SMALL_TEMPERATURE if small else TEMPERATURE}
     request.update({key: body[key] for key in _PASSED_ON if body.get(key) is not None})
-    request["max_tokens"] = min(body.get("max_tokens") or MAX_TOKENS, context // 2)
+    request["max_tokens"] = min(body.get("max_tokens") or (SMALL_MAX_TOKENS if small else MAX_TOKENS), context // 2)
     if small:
-        request["repeat_penalty"] = REPEAT_PENALTY
+        request["repeat_penalty"] = SMALL_REPEAT_PENALTY
     if wanted := body.get("response_format"):
         request.update(_constraint(wanted))
     return request | {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}

@@ -19,7 +19,7 @@ from anyio import to_thread, wait_all_tasks_blocked
 from agentic_fleet.context import bind
 from agentic_fleet.errors import ModelBusy, ModelFailed
 from agentic_fleet.workflows.completions import Chunk
-from agentic_fleet.workflows.embedded import MAX_TOKENS, Embedded, engine_request, open_embedded
+from agentic_fleet.workflows.embedded import SMALL_MAX_TOKENS, Embedded, engine_request, open_embedded
 from agentic_fleet.workflows.lm import build_lm
 from agentic_fleet.workflows.weights import Weights, own_weights, packaged_weights
 
@@ -164,7 +164,7 @@ def test_every_answer_has_a_bound() -> None:
         engine_request({"messages": [], "max_tokens": asked}, context=2048, small=True)["max_tokens"]
         for asked in (None, 20, 4096)
     ]
-    assert bounds == [MAX_TOKENS, 20, 1024]
+    assert bounds == [SMALL_MAX_TOKENS, 20, 1024]
 
 
 async def test_twice_as_many_requests_as_slots_are_all_answered(model: Embedded) -> None:
