@@ -7,7 +7,8 @@
      ├─ Invalid                 the request is understood and refused; `errors` names the fields
      │   └─ BadCursor           a resume position that cannot exist in this log
      ├─ Conflict                not now: the state of the thing forbids it
-     │   └─ KeyReused           an idempotency key came back with another body
+     │   ├─ KeyReused           an idempotency key came back with another body
+     │   └─ CheckpointUnreadable  damaged, or made by another version: the run cannot go on from it
      ├─ Busy                    try again in `retry_after` seconds
      │   ├─ TooManyRuns
      │   └─ Draining
@@ -48,6 +49,10 @@ class Conflict(FleetError):
 
 
 class KeyReused(Conflict):
+    pass
+
+
+class CheckpointUnreadable(Conflict):
     pass
 
 

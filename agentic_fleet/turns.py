@@ -1,17 +1,17 @@
-"""What goes into a workflow (`Ask`), how events come out (`Emit`), and what is known of a run (`RunState`).
+"""What goes into a workflow (`Turn`), how events come out (`Emit`), and what is known of a run (`RunState`).
 
 `runs` knows workflows only by the `Workflow` protocol below; app.py introduces the two.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from agentic_fleet.conversations import Message
 from agentic_fleet.events import StreamEvent
 
-Mode = Literal["auto", "fast", "delegated", "sequential", "parallel"]
+Mode = Literal["auto", "fast", "delegated", "sequential", "parallel", "handoff", "discussion"]
 ReasoningEffort = Literal["minimal", "medium", "maximal"]
 OnDisconnect = Literal["continue", "cancel"]
 
@@ -23,17 +23,61 @@ class Ask:
     message: str
     mode: Mode = "auto"
     reasoning_effort: ReasoningEffort | None = None
+    enable_checkpointing: bool = True
     on_disconnect: OnDisconnect = "continue"
+    require_plan_approval: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingRequest:
+    """What a human is asked. `request_id` is the same when the run comes to the same question again."""
+
+    request_id: str
+    request_type: str  # "ToolApproval", "PlanReview", "UserInput": decides the words a client shows
+    request: Any  # JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A place between two phases from which a run can go on. `body` is the workflow's affair."""
+
+    checkpoint_id: str
+    phase: str  # the one that comes next
+    at: int
+    body: bytes
+
+
+class Memory(Protocol):
+    """What one run must not lose between its turns. Durable when the ask wants checkpoints; else for the run's life.
+
+    Forgotten as a whole when the run completes. Methods raise StoreFailed.
+    """
+
+    async def keep_checkpoint(self, checkpoint: Checkpoint) -> None: ...
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        """Oldest first."""
+        ...
+
+    async def step(self, key: str) -> bytes | None:
+        """What was kept under `key`: the outcome of a finished step (a model's answer, a tool's result)."""
+        ...
+
+    async def keep_step(self, key: str, value: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """An ask with what the workflow may know beside it: ids, and the conversation so far, oldest first."""
+    """An ask with what the workflow may know beside it. A run has one turn, and one more per answer or resumption."""
 
     run_id: str
     conversation_id: str
     ask: Ask
-    history: Sequence[Message] = ()
+    memory: Memory
+    history: Sequence[Message] = ()  # the conversation before the ask, oldest first
+    answers: Mapping[str, Any] = field(default_factory=dict)  # request_id -> what the human answered, so far
+    checkpoint: Checkpoint | None = None  # where to go on; None: at the beginning
+    retell: bool = False  # readers begin anew here: what was said before this turn is to be said again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +91,13 @@ class Result:
     quality_flag: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The workflow cannot go on without a human. It runs again, with the answers, from its last checkpoint."""
+
+    requests: tuple[PendingRequest, ...]  # at least one, none of them answered yet
+
+
 Emit = Callable[[StreamEvent], Awaitable[None]]
 """Hands one event to the run. Waits while the store is behind: that is the backpressure on the model."""
 
@@ -54,8 +105,8 @@ Emit = Callable[[StreamEvent], Awaitable[None]]
 class Workflow(Protocol):
     """Thinking. Shared by all runs, so it holds no state of any; cancellation of `run` must reach the model."""
 
-    async def run(self, turn: Turn, emit: Emit) -> Result:
-        """Work until there is an answer. Emits no `connected`, no ending and no `done`: the run does.
+    async def run(self, turn: Turn, emit: Emit) -> Result | Pause:
+        """Work until there is an answer or a question. Emits no `connected`, request, ending or `done`: the run does.
 
         Raises FleetError with a text that is safe to show; anything else is shown as an unexpected failure.
         """
@@ -93,3 +144,6 @@ class RunState:
     error: str | None = None
     quality_score: float | None = None
     done_read: bool = False  # some watcher has been sent `done` (for the chat stream's reconnect rule)
+    ask: Ask | None = None  # to go on after a restart; None for runs of releases that could not
+    pending_requests: tuple[PendingRequest, ...] = ()
+    answers: Mapping[str, Any] = field(default_factory=dict)  # request_id -> response

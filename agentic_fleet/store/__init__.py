@@ -10,7 +10,7 @@ from typing import Protocol
 
 from agentic_fleet.conversations import Conversation, Message
 from agentic_fleet.events import Record
-from agentic_fleet.turns import RunState, RunStatus
+from agentic_fleet.turns import Checkpoint, RunState, RunStatus
 
 KEY_LIFETIME = 24 * 3600 * 1000
 """Milliseconds for which an idempotency key is remembered."""
@@ -39,7 +39,7 @@ class Store(Protocol):
         ...
 
     async def drop_conversation(self, conversation_id: str) -> None:
-        """Forget it with its messages, runs, events and keys. NotFound; Conflict while it has a live run."""
+        """Forget it with its messages and runs, and all that is theirs. NotFound; Conflict while it has a live run."""
 
     async def messages(self, conversation_id: str, *, limit: int) -> list[Message]:
         """The newest `limit` messages, oldest of them first; empty for an unknown conversation."""
@@ -62,7 +62,9 @@ class Store(Protocol):
         """Keep events, the run's state after them, and the assistant's message, in one step.
 
         Calls that wait at the same time share a transaction; one that fails does not spoil its neighbours.
-        NotFound when the run is gone (its conversation was dropped).
+        What the run was asked does not change. A run that is now COMPLETED loses its checkpoints and steps.
+        NotFound when the run is gone (its conversation was dropped). Conflict when a run that had ended would become
+        live beside another of its conversation.
         """
 
     async def mark_done_read(self, run_id: str) -> None:
@@ -85,6 +87,23 @@ class Store(Protocol):
 
     async def events(self, run_id: str, *, after: int, limit: int) -> list[Record]:
         """The records with `seq` > `after`, in order, at most `limit`; empty for an unknown run."""
+        ...
+
+    async def keep_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
+        """Keep it as the run's newest; one with the same `checkpoint_id` is replaced. NotFound when the run is gone.
+
+        A power cut may lose the newest checkpoints and steps: the run then does again what it had done last.
+        """
+
+    async def checkpoints(self, run_id: str) -> list[Checkpoint]:
+        """In the order in which they were kept, oldest first; empty for an unknown run."""
+        ...
+
+    async def keep_step(self, run_id: str, key: str, value: bytes) -> None:
+        """Keep the outcome of a step; one under the same key is replaced. NotFound when the run is gone."""
+
+    async def steps(self, run_id: str) -> dict[str, bytes]:
+        """The outcomes of all its steps by their keys, in no order; empty for an unknown run."""
         ...
 
     async def ping(self) -> None:

@@ -10,7 +10,7 @@ from agentic_fleet.conversations import Conversation, Message
 from agentic_fleet.errors import Conflict, KeyReused, NotFound, StoreFailed
 from agentic_fleet.events import Record
 from agentic_fleet.store import KEY_LIFETIME, IdempotencyKey
-from agentic_fleet.turns import LIVE, RunState, RunStatus
+from agentic_fleet.turns import LIVE, Checkpoint, RunState, RunStatus
 
 
 class MemoryStore:
@@ -21,6 +21,8 @@ class MemoryStore:
         self._messages: dict[str, Message] = {}
         self._runs: dict[str, RunState] = {}
         self._events: dict[str, dict[int, Record]] = {}  # run id -> seq -> record
+        self._checkpoints: dict[str, dict[str, Checkpoint]] = {}  # run id -> checkpoint id -> checkpoint
+        self._steps: dict[str, dict[str, bytes]] = {}  # run id -> key -> value
         self._keys: dict[str, tuple[str, RunState]] = {}  # key -> fingerprint, the run as it started
 
     async def add_conversation(self, conversation: Conversation) -> None:
@@ -43,6 +45,8 @@ class MemoryStore:
         self._messages = {id: kept for id, kept in self._messages.items() if kept.conversation_id != conversation_id}
         self._runs = {id: kept for id, kept in self._runs.items() if kept.conversation_id != conversation_id}
         self._events = {id: kept for id, kept in self._events.items() if id in self._runs}
+        self._checkpoints = {id: kept for id, kept in self._checkpoints.items() if id in self._runs}
+        self._steps = {id: kept for id, kept in self._steps.items() if id in self._runs}
         self._keys = {key: kept for key, kept in self._keys.items() if kept[1].run_id in self._runs}
 
     async def messages(self, conversation_id: str, *, limit: int) -> list[Message]:
@@ -83,9 +87,13 @@ class MemoryStore:
         self._check_new(len(new) < len(records) or not log.keys().isdisjoint(new))
         self._check_new(answer is not None and answer.id in self._messages)
         log.update(new)
-        self._runs[run_id] = replace(state, done_read=state.done_read or kept.done_read)
+        done_read = state.status not in LIVE and (state.done_read or kept.done_read)
+        self._runs[run_id] = replace(state, ask=kept.ask, done_read=done_read)
         if answer:
             self._keep_message(answer)
+        if state.status is RunStatus.COMPLETED:
+            self._checkpoints.pop(run_id, None)
+            self._steps.pop(run_id, None)
 
     async def mark_done_read(self, run_id: str) -> None:
         if run_id in self._runs:
@@ -114,6 +122,22 @@ class MemoryStore:
     async def events(self, run_id: str, *, after: int, limit: int) -> list[Record]:
         log = self._events.get(run_id, {})
         return [log[seq] for seq in sorted(log) if seq > after][:limit]
+
+    async def keep_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
+        await self.run(run_id)
+        kept = self._checkpoints.setdefault(run_id, {})
+        kept.pop(checkpoint.checkpoint_id, None)  # the newest comes last, also when its id is not new
+        kept[checkpoint.checkpoint_id] = checkpoint
+
+    async def checkpoints(self, run_id: str) -> list[Checkpoint]:
+        return list(self._checkpoints.get(run_id, {}).values())
+
+    async def keep_step(self, run_id: str, key: str, value: bytes) -> None:
+        await self.run(run_id)
+        self._steps.setdefault(run_id, {})[key] = value
+
+    async def steps(self, run_id: str) -> dict[str, bytes]:
+        return dict(self._steps.get(run_id, {}))
 
     async def ping(self) -> None:
         pass

@@ -69,7 +69,30 @@ _TABLES = (
     "CREATE INDEX keys_of_run ON idempotency_keys (run_id)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES,)
+_GOING_ON = (
+    # What a run needs to go on after a restart. Runs of before have the JSON null for an ask.
+    "ALTER TABLE runs ADD COLUMN ask TEXT NOT NULL DEFAULT 'null'",
+    "ALTER TABLE runs ADD COLUMN pending_requests TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE runs ADD COLUMN answers TEXT NOT NULL DEFAULT '{}'",
+    """CREATE TABLE checkpoints (
+        position INTEGER PRIMARY KEY,
+        run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
+        checkpoint_id TEXT NOT NULL,
+        phase TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        UNIQUE (run_id, checkpoint_id)
+    )""",
+    # With row ids: values are kilobytes, and those would make a clustered index deep.
+    """CREATE TABLE steps (
+        run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
+        key TEXT NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (run_id, key)
+    )""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

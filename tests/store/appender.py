@@ -1,4 +1,7 @@
-"""A process that appends to three runs until it is killed, and says `<run id> <seq>` for each record that is kept."""
+"""A process that goes on with three runs until it is killed, and says `<run id> <seq>` for all that it has kept.
+
+That is: a record of that number, and before it a step and a checkpoint of that name.
+"""
 
 import sys
 from pathlib import Path
@@ -8,7 +11,7 @@ import anyio
 from agentic_fleet.errors import NotFound
 from agentic_fleet.store import Store
 from agentic_fleet.store.sqlite import open_sqlite
-from tests.store.samples import append, start
+from tests.store.samples import append, checkpoint, start
 
 
 async def append_on(store: Store, run_id: str) -> None:
@@ -18,6 +21,8 @@ async def append_on(store: Store, run_id: str) -> None:
         seq = (await start(store, run_id, of=run_id)).last_seq
     while True:
         seq += 1
+        await store.keep_step(run_id, str(seq), b"%d" % seq)
+        await store.keep_checkpoint(run_id, checkpoint(str(seq)))
         await append(store, seq, run_id, of=run_id)
         print(run_id, seq, flush=True)
 

@@ -5,7 +5,7 @@ from typing import Any
 from agentic_fleet.conversations import Conversation, Message
 from agentic_fleet.events import Record
 from agentic_fleet.store import Store
-from agentic_fleet.turns import RunState, RunStatus
+from agentic_fleet.turns import Checkpoint, RunState, RunStatus
 
 
 def conversation(id: str = "chat", *, at: int = 1000) -> Conversation:
@@ -39,6 +39,10 @@ def answer(id: str, *, of: str = "chat", at: int = 3000) -> Message:
 
 def records(first: int, last: int) -> list[Record]:
     return [Record(seq, b'{"type":"response.delta","delta":"%d"}' % seq) for seq in range(first, last + 1)]
+
+
+def checkpoint(id: str = "c", *, phase: str = "routing", at: int = 2500, body: bytes = b"\x00{}") -> Checkpoint:
+    return Checkpoint(checkpoint_id=id, phase=phase, at=at, body=body)
 
 
 async def start(store: Store, run_id: str = "run", *, of: str = "chat", at: int = 2000, **more: Any) -> RunState:

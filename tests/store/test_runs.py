@@ -171,18 +171,14 @@ async def test_events_of_an_unknown_run_are_refused(store: Store) -> None:
     assert await store.events("run", after=0, limit=100) == []
 
 
-async def test_that_done_was_read_is_not_forgotten_by_what_comes_after(store: Store) -> None:
+async def test_that_done_was_read_is_known_until_the_run_lives_again(store: Store) -> None:
     await start(store)
+    await store.append("run", records(1, 1), state=run(last_seq=1, status=RunStatus.FAILED))
     await store.mark_done_read("run")
+    await store.append("run", [], state=run(last_seq=1, status=RunStatus.FAILED, done_read=False))
     assert (await store.run("run")).done_read
-    await store.append("run", records(1, 1), state=run(last_seq=1, done_read=False))
-    assert (await store.run("run")).done_read
-
-
-async def test_that_done_was_read_may_also_come_with_the_state(store: Store) -> None:
-    await start(store)
-    await store.append("run", [], state=run(done_read=True))
-    assert (await store.run("run")).done_read
+    await store.append("run", records(2, 2), state=run(last_seq=2, done_read=True))
+    assert not (await store.run("run")).done_read
 
 
 async def test_marking_an_unknown_run_is_ignored(store: Store) -> None:

@@ -3,19 +3,21 @@
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
 from agentic_fleet.errors import Conflict, StoreFailed
+from agentic_fleet.events import Record
 from agentic_fleet.store.reader import open_reader
 from agentic_fleet.store.schema import MIGRATIONS
 from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.store.writer import Writer, open_writer
-from agentic_fleet.turns import RunStatus
+from agentic_fleet.turns import Ask, PendingRequest, RunStatus
 from tests.store.conftest import OpenFile
-from tests.store.samples import answer, append, conversation, question, records, run, start
+from tests.store.samples import answer, append, checkpoint, conversation, question, records, run, start
 
 
 async def test_fifty_appends_at_once_share_a_few_transactions(file: OpenFile) -> None:
@@ -59,6 +61,9 @@ async def test_only_beginnings_and_endings_wait_for_the_disk(file: OpenFile) -> 
     for seq in (1, 2):
         await file.store.append("run", records(seq, seq), state=run(status=RunStatus.RUNNING, last_seq=seq))
     assert await levels() == ["NORMAL"]
+    await file.store.keep_step("run", "a", b"one")
+    await file.store.keep_checkpoint("run", checkpoint())
+    assert await levels() == []
     await file.store.append("run", records(3, 3), state=run(status=RunStatus.COMPLETED, last_seq=3))
     assert await levels() == ["FULL"]
 
@@ -92,6 +97,50 @@ async def test_after_a_restart_everything_is_there(path: Path) -> None:
         assert await store.events("run", after=0, limit=10) == records(1, 3)
         with pytest.raises(Conflict):
             await store.add_conversation(conversation())
+
+
+async def test_after_a_restart_a_run_can_go_on(path: Path) -> None:
+    ask = Ask(message="Why?", mode="parallel", require_plan_approval=True)
+    request = PendingRequest(request_id="r", request_type="PlanReview", request={"plan": ["a", {"b": None}]})
+    async with open_sqlite(path) as store:
+        state = await start(store, ask=ask)
+        state = replace(state, status=RunStatus.SUSPENDED, pending_requests=(request,), answers={"q": [1, "\u2028"]})
+        await store.append("run", [], state=state)
+        await store.keep_step("run", "a", b"one")
+        await store.keep_checkpoint("run", checkpoint())
+    async with open_sqlite(path) as store:
+        assert await store.run("run") == state
+        assert await store.steps("run") == {"a": b"one"}
+        assert await store.checkpoints("run") == [checkpoint()]
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date_with_its_runs(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as first:
+        for statement in MIGRATIONS[0]:
+            first.execute(statement)
+        first.execute("PRAGMA user_version = 1")
+        first.execute("INSERT INTO conversations VALUES (1, 'chat', 'About chat', 1000, 2000)")
+        first.execute("""INSERT INTO messages VALUES
+            (1, 'q-run', 'chat', 'user', 'Why?', 2000, NULL, NULL, NULL, NULL, NULL, 0)""")
+        first.execute("""INSERT INTO runs VALUES
+            (1, 'run', 'chat', 'Why?', 'auto', 'running', 2000, 2001, NULL, 1, NULL, NULL, 0)""")
+        first.execute("INSERT INTO events VALUES ('run', 1, x'7b7d')")
+        first.commit()
+    old = run(status=RunStatus.RUNNING, started_at=2001, last_seq=1)
+    async with open_sqlite(path) as store:
+        assert await store.run("run") == old
+        assert (old.ask, old.pending_requests, old.answers) == (None, (), {})
+        assert await store.events("run", after=0, limit=10) == [Record(1, b"{}")]
+        assert [message.content for message in await store.messages("chat", limit=10)] == ["Why?"]
+        with pytest.raises(Conflict):
+            await start(store, "second")
+        await store.keep_step("run", "a", b"one")
+        await store.keep_checkpoint("run", checkpoint())
+        waiting = replace(old, status=RunStatus.WAITING, last_seq=2, answers={"r": True})
+        await store.append("run", records(2, 2), state=waiting)
+        assert await store.run("run") == waiting
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA user_version").fetchall() == [(len(MIGRATIONS),)]
 
 
 async def test_a_closed_store_refuses(path: Path) -> None:

@@ -139,6 +139,11 @@ async def test_a_killed_process_loses_nothing_it_has_acknowledged(path: Path, ac
                 kept = await store.events(run_id, after=0, limit=100_000)
                 assert [record.seq for record in kept] == list(range(1, state.last_seq + 1))
                 assert state.last_seq >= seq
+                names = [str(record.seq) for record in kept]
+                steps = await store.steps(run_id)
+                assert steps == {name: name.encode() for name in steps}
+                assert steps.keys() >= set(names)
+                assert [each.checkpoint_id for each in await store.checkpoints(run_id)][: len(names)] == names
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 

@@ -1,0 +1,62 @@
+"""The statements about conversations and their messages, as functions of a connection.
+
+Each runs whole in a worker thread and inside somebody else's transaction (writer.py, reader.py).
+"""
+
+import sqlite3
+from dataclasses import asdict, fields
+
+from agentic_fleet.conversations import Conversation, Message
+from agentic_fleet.errors import Conflict, NotFound
+from agentic_fleet.store.schema import LIVE_RUN
+
+_MESSAGE = ", ".join(column.name for column in fields(Message))
+_CONVERSATION = "id, title, created_at, updated_at"
+
+
+def add(db: sqlite3.Connection, conversation: Conversation) -> None:
+    if not insert(db, conversation):
+        raise Conflict("This conversation already exists.")
+
+
+def insert(db: sqlite3.Connection, conversation: Conversation) -> bool:
+    """Whether it was new."""
+    row = (conversation.id, conversation.title, conversation.created_at, conversation.updated_at)
+    sql = f"INSERT INTO conversations ({_CONVERSATION}) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+    return db.execute(sql, row).rowcount == 1
+
+
+def get(db: sqlite3.Connection, conversation_id: str) -> Conversation:
+    sql = f"SELECT {_CONVERSATION} FROM conversations WHERE id = ?"
+    row = db.execute(sql, (conversation_id,)).fetchone()
+    if row is None:
+        raise NotFound("There is no such conversation.")
+    return Conversation(**row, messages=tuple(messages(db, conversation_id, -1)))  # -1: all (SQLite's LIMIT)
+
+
+def page(db: sqlite3.Connection, limit: int, offset: int) -> list[Conversation]:
+    sql = f"SELECT {_CONVERSATION} FROM conversations ORDER BY updated_at DESC, position DESC LIMIT ? OFFSET ?"
+    return [Conversation(**row) for row in db.execute(sql, (limit, offset))]
+
+
+def drop(db: sqlite3.Connection, conversation_id: str) -> None:
+    if db.execute(f"SELECT 1 FROM runs WHERE conversation_id = ? AND {LIVE_RUN}", (conversation_id,)).fetchone():
+        raise Conflict("This conversation has a live run.")
+    if not db.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,)).rowcount:
+        raise NotFound("There is no such conversation.")
+
+
+def touch(db: sqlite3.Connection, conversation_id: str, at: int) -> None:
+    if not db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", (at, conversation_id)).rowcount:
+        raise NotFound("There is no such conversation.")
+
+
+def messages(db: sqlite3.Connection, conversation_id: str, limit: int) -> list[Message]:
+    sql = f"SELECT {_MESSAGE} FROM messages WHERE conversation_id = ? ORDER BY position DESC LIMIT ?"
+    rows = db.execute(sql, (conversation_id, limit)).fetchall()
+    return [Message(**{**row, "quality_pending": bool(row["quality_pending"])}) for row in reversed(rows)]
+
+
+def insert_message(db: sqlite3.Connection, message: Message) -> None:
+    values = asdict(message)
+    db.execute(f"INSERT INTO messages ({_MESSAGE}) VALUES (:{', :'.join(values)})", values)

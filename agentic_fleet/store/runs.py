@@ -1,0 +1,137 @@
+"""The statements about runs, their events and idempotency keys, as functions of a connection.
+
+Each runs whole in a worker thread and inside somebody else's transaction (writer.py, reader.py).
+"""
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from dataclasses import fields
+from typing import Any
+
+import msgspec
+
+from agentic_fleet import jsontext
+from agentic_fleet.conversations import Conversation, Message
+from agentic_fleet.errors import Conflict, KeyReused, NotFound
+from agentic_fleet.events import Record
+from agentic_fleet.store import KEY_LIFETIME, IdempotencyKey, conversations, progress
+from agentic_fleet.store.schema import LIVE_RUN
+from agentic_fleet.turns import LIVE, Ask, PendingRequest, RunState, RunStatus
+
+_COLUMNS = tuple(column.name for column in fields(RunState))
+_CHANGING = (
+    "status",
+    "started_at",
+    "completed_at",
+    "last_seq",
+    "error",
+    "quality_score",
+    "pending_requests",
+    "answers",
+)
+_JSON: dict[str, msgspec.json.Decoder[Any]] = {
+    "ask": msgspec.json.Decoder(Ask | None),
+    "pending_requests": msgspec.json.Decoder(tuple[PendingRequest, ...]),
+    "answers": msgspec.json.Decoder(dict[str, Any]),
+}
+"""The columns that hold JSON, and how to read them."""
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM runs"
+
+
+def add(db: sqlite3.Connection, run: RunState, question: Message, key: IdempotencyKey | None, create: bool) -> RunState:
+    if key and (first := _run_of_key(db, key, now=run.created_at)):
+        return first
+    at = question.created_at
+    if create:
+        chat = Conversation(id=run.conversation_id, title="New Chat", created_at=at, updated_at=at)
+        conversations.insert(db, chat)
+    conversations.touch(db, run.conversation_id, at)
+    sql = f"""INSERT INTO runs ({", ".join(_COLUMNS)}) VALUES (:{", :".join(_COLUMNS)})
+        ON CONFLICT (conversation_id) WHERE {LIVE_RUN} DO NOTHING"""
+    if not db.execute(sql, _values(run, _COLUMNS)).rowcount:
+        raise Conflict("This conversation already has a live run.")
+    conversations.insert_message(db, question)
+    if key:
+        row = (key.key, key.fingerprint, run.run_id, run.created_at)
+        db.execute("INSERT INTO idempotency_keys (key, fingerprint, run_id, created_at) VALUES (?, ?, ?, ?)", row)
+    return run
+
+
+def _run_of_key(db: sqlite3.Connection, key: IdempotencyKey, *, now: int) -> RunState | None:
+    db.execute("DELETE FROM idempotency_keys WHERE created_at <= ?", (now - KEY_LIFETIME,))
+    row = db.execute("SELECT fingerprint, run_id FROM idempotency_keys WHERE key = ?", (key.key,)).fetchone()
+    if row is None:
+        return None
+    if row["fingerprint"] != key.fingerprint:
+        raise KeyReused("This idempotency key was used for another request.")
+    return get(db, row["run_id"])
+
+
+def append(
+    db: sqlite3.Connection, run_id: str, records: Sequence[Record], state: RunState, answer: Message | None
+) -> None:
+    _update(db, run_id, state)
+    rows = [(run_id, record.seq, record.body) for record in records]
+    db.executemany("INSERT INTO events (run_id, seq, body) VALUES (?, ?, ?)", rows)
+    if answer:
+        conversations.insert_message(db, answer)
+        conversations.touch(db, answer.conversation_id, answer.created_at)
+    if state.status is RunStatus.COMPLETED:
+        progress.forget(db, run_id)
+
+
+def _update(db: sqlite3.Connection, run_id: str, state: RunState) -> None:
+    # The run does not know what mark_done_read has written meanwhile; but nobody has read the `done` of a live one.
+    done_read = "0" if state.status in LIVE else "done_read OR :done_read"
+    sql = f"""UPDATE runs SET {", ".join(f"{name} = :{name}" for name in _CHANGING)},
+        done_read = {done_read} WHERE run_id = :run_id"""
+    try:
+        found = db.execute(sql, _values(state, (*_CHANGING, "done_read")) | {"run_id": run_id}).rowcount
+    except sqlite3.IntegrityError:  # the index one_live_run: a run that ended comes back to life beside another
+        raise Conflict("This conversation already has a live run.") from None
+    if not found:
+        raise NotFound("There is no such run.")
+
+
+def mark_done_read(db: sqlite3.Connection, run_id: str) -> None:
+    db.execute("UPDATE runs SET done_read = 1 WHERE run_id = ?", (run_id,))
+
+
+def get(db: sqlite3.Connection, run_id: str) -> RunState:
+    row = db.execute(f"{_SELECT} WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise NotFound("There is no such run.")
+    return _state(row)
+
+
+def page(
+    db: sqlite3.Connection,
+    statuses: Collection[RunStatus] | None,
+    conversation_id: str | None,
+    limit: int,
+    offset: int,
+) -> list[RunState]:
+    where, values = ["TRUE"], list[str | int]()
+    if statuses is not None:
+        where.append(f"status IN ({', '.join('?' * len(statuses))})")
+        values += statuses
+    if conversation_id is not None:
+        where.append("conversation_id = ?")
+        values.append(conversation_id)
+    sql = f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY created_at DESC, position DESC LIMIT ? OFFSET ?"
+    return [_state(row) for row in db.execute(sql, (*values, limit, offset))]
+
+
+def events(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[Record]:
+    sql = "SELECT seq, body FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+    return [Record(*row) for row in db.execute(sql, (run_id, after, limit))]
+
+
+def _values(state: RunState, names: Sequence[str]) -> dict[str, Any]:
+    given = {name: getattr(state, name) for name in names}
+    return given | {name: jsontext.encode(given[name]).decode() for name in given.keys() & _JSON.keys()}
+
+
+def _state(row: sqlite3.Row) -> RunState:
+    values = {**row, **{name: decoder.decode(row[name]) for name, decoder in _JSON.items()}}
+    return RunState(**values | {"status": RunStatus(row["status"]), "done_read": bool(row["done_read"])})
