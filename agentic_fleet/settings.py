@@ -59,6 +59,13 @@ class Settings:
 
     max_runs: int = _knob("FLEET_MAX_RUNS", 64, "runs at once; one more is refused with 503", low=1, high=10_000)
     run_timeout: float = _knob("FLEET_RUN_TIMEOUT", 600.0, "seconds a run may take", low=0.1, high=86_400)
+    input_timeout: float = _knob(
+        "FLEET_INPUT_TIMEOUT",
+        300.0,
+        "seconds a human may take to answer; then the run is suspended",
+        low=0.05,
+        high=86_400,
+    )
     drain_grace: float = _knob(
         "FLEET_DRAIN_GRACE", 20.0, "seconds live runs get to finish after SIGTERM", low=0, high=3600
     )
@@ -91,8 +98,8 @@ class Settings:
             _check(knob.metadata, getattr(self, knob.name))
         if self.model and not self.gguf and not (self.openai_base_url or self.openai_api_key):
             raise BadSetting("FLEET_MODEL names a model at an endpoint: set OPENAI_API_KEY or OPENAI_BASE_URL too")
-        if self.azure_endpoint and not (self.azure_api_key and self.azure_deployment):
-            raise BadSetting("AZURE_OPENAI_ENDPOINT needs AZURE_OPENAI_API_KEY and AZURE_OPENAI_DEPLOYMENT too")
+        if self.azure_endpoint and not self.azure_deployment:
+            raise BadSetting("AZURE_OPENAI_ENDPOINT needs AZURE_OPENAI_DEPLOYMENT too")
 
     @property
     def gguf(self) -> Path | None:

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from agentic_fleet.events import StreamEvent, StreamEventType
-from agentic_fleet.turns import Emit, Result, Turn
+from agentic_fleet.turns import Emit, Pause, PendingRequest, Result, Turn
 
-Act = Callable[[Turn, Emit], Awaitable[Result]]
+Act = Callable[[Turn, Emit], Awaitable[Result | Pause]]
 
 
 class Script:
@@ -17,7 +17,7 @@ class Script:
         self.act = act
         self.turns: list[Turn] = []
 
-    async def run(self, turn: Turn, emit: Emit) -> Result:
+    async def run(self, turn: Turn, emit: Emit) -> Result | Pause:
         self.turns.append(turn)
         return await self.act(turn, emit)
 
@@ -36,6 +36,25 @@ async def echo(turn: Turn, emit: Emit) -> Result:
     for word in words:
         await emit(token(word))
     return answer("".join(words))
+
+
+def question(request_id: str, text: str = "Which colour?") -> PendingRequest:
+    return PendingRequest(request_id=request_id, request_type="UserInput", request={"question": text})
+
+
+def asking(*requests: PendingRequest) -> Act:
+    """Asks until all of `requests` are answered, then answers with what it was told."""
+
+    async def act(turn: Turn, emit: Emit) -> Result | Pause:
+        if not turn.answers or turn.retell:
+            await emit(token("Thinking. "))
+        if left := tuple(request for request in requests if request.request_id not in turn.answers):
+            return Pause(requests=left)
+        told = " ".join(str(turn.answers[request.request_id]) for request in requests)
+        await emit(token(told))
+        return answer(f"Thinking. {told}")
+
+    return act
 
 
 class Paced:

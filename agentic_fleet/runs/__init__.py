@@ -1,32 +1,35 @@
 """Running: the service's one task group, and the runs that live in it. Connections only watch.
 
-`Runs` starts, finds, cancels, drains and stops; each `Run` owns its scope and its log.
+`Runs` starts, finds, answers, resumes, cancels, drains and stops; each `Run` owns its scope and its log.
 """
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Self
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
 from agentic_fleet.conversations import Message, new_id
-from agentic_fleet.errors import Draining, StoreFailed, TooManyRuns
+from agentic_fleet.errors import Conflict, Draining, StoreFailed, TooManyRuns
 from agentic_fleet.events import now
+from agentic_fleet.runs.endings import leftover
 from agentic_fleet.runs.log import RunLog
-from agentic_fleet.runs.run import Run, interruption
+from agentic_fleet.runs.memory import DurableMemory, TransientMemory
+from agentic_fleet.runs.requests import check_open
+from agentic_fleet.runs.revival import HISTORY, continuation
+from agentic_fleet.runs.run import Limits, Run
 from agentic_fleet.runs.watch import Watch
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import IdempotencyKey, Store
-from agentic_fleet.turns import LIVE, Ask, RunState, RunStatus, Turn, Workflow
+from agentic_fleet.turns import LIVE, Ask, Checkpoint, Memory, RunState, RunStatus, Turn, Workflow
 
 __all__ = ["Runs", "Watch"]
 
 logger = logging.getLogger(__name__)
 
-HISTORY = 50
-"""Earlier messages of the conversation that a workflow is given; it keeps what fits its model."""
 REPAIR_PAUSE = 2.0
 """Seconds between attempts to store the ending of a run whose store had failed."""
 TEARDOWN = 10.0
@@ -40,9 +43,13 @@ class Runs:
         self.draining = False
         self._store = store
         self._workflow = workflow
-        self._settings = settings
+        self._max_runs = settings.max_runs
+        self._limits = Limits(
+            run=settings.run_timeout, human=settings.input_timeout, unwatched=settings.disconnect_grace
+        )
         self._runs: dict[str, Run] = {}  # live, or ended but not yet in the store
         self._starting = 0
+        self._reviving: set[str] = set()
         self._stopped = False
         self._changed = anyio.Event()  # single-use: replaced at each change
         self._tasks: TaskGroup
@@ -77,18 +84,10 @@ class Runs:
         With a `key` that was used before, the run it started. `create` makes an unknown conversation.
         Raises TooManyRuns, Draining, Conflict (the conversation has a live run), KeyReused, NotFound, StoreFailed.
         """
-        if self.draining:
-            raise Draining("The service is shutting down.")
-        if self.live >= self._settings.max_runs:
-            raise TooManyRuns(f"All {self._settings.max_runs} runs are taken.")
-        self._starting += 1
-        try:
+        with self._place():
             # Shielded: a run that is kept must also be started. The store bounds the wait.
             with anyio.CancelScope(shield=True):
                 state = await self._start(conversation_id, ask, key, create)
-        finally:
-            self._starting -= 1
-            self._wake()
         return state
 
     async def state(self, run_id: str) -> RunState:
@@ -112,6 +111,29 @@ class Runs:
         log = RunLog(run_id, self._store, last=state.last_seq, closed=True)
         return Watch(log, lambda: state, self._store, None, after)
 
+    async def checkpoints(self, run_id: str) -> list[Checkpoint]:
+        """Where the run can go on from, oldest first; none when it has completed. NotFound."""
+        await self.state(run_id)
+        return await self._store.checkpoints(run_id)
+
+    async def answer(self, run_id: str, request_id: str, response: Any) -> RunState:
+        """Give a human's answer (any JSON) and return when it is stored; a suspended run goes on with it.
+
+        NotFound for an unknown run or request; Conflict when it has been answered, or the run is over.
+        """
+        run = await self._answerable(run_id, request_id)
+        await run.answer(request_id, response)
+        return run.state
+
+    async def resume(self, run_id: str, checkpoint_id: str | None = None) -> RunState:
+        """Go on with a run that ended without an answer, from its last or the named checkpoint, in the same log.
+
+        Returns when it is live; `last_seq` is the one before it was. NotFound for the run or checkpoint; Conflict when
+        it is live, has completed, or kept no checkpoints; TooManyRuns, Draining, StoreFailed.
+        """
+        run = await self._revive(run_id, checkpoint_id, afresh=True)
+        return replace(run.state, last_seq=run.first_seq)
+
     async def drop_conversation(self, conversation_id: str) -> None:
         """Cancel the conversation's live run, then forget the conversation with all its runs. NotFound."""
         for state in await self._store.runs(statuses=LIVE, conversation_id=conversation_id, limit=1):
@@ -119,8 +141,11 @@ class Runs:
         await self._store.drop_conversation(conversation_id)
 
     async def drain(self, grace: float) -> None:
-        """Refuse new runs and wait until the live ones are through, at most `grace` seconds."""
+        """Refuse new runs and wait until the working ones are through, at most `grace` seconds; suspend the waiting."""
         self.draining = True
+        for run in self._runs.values():
+            if run.state.status is RunStatus.WAITING:  # for a human, which needs no process
+                run.cancel("shutdown")
         with anyio.move_on_after(grace):
             await self.idle()
 
@@ -146,6 +171,7 @@ class Runs:
                 mode=ask.mode,
                 status=RunStatus.CREATED,
                 created_at=at,
+                ask=ask,
             ),
             Message(
                 id=new_id(),
@@ -159,20 +185,70 @@ class Runs:
             create=create,
         )
         if state.run_id == run_id:
-            self._launch(state, Turn(run_id=run_id, conversation_id=conversation_id, ask=ask, history=history))
+            memory: Memory = DurableMemory(self._store, run_id) if ask.enable_checkpointing else TransientMemory()
+            turn = Turn(run_id=run_id, conversation_id=conversation_id, ask=ask, memory=memory, history=history)
+            self._launch(state, turn)
         return state
 
-    def _launch(self, state: RunState, turn: Turn) -> None:
-        knobs = self._settings
-        run = Run(state, turn, self._workflow, self._store, timeout=knobs.run_timeout, grace=knobs.disconnect_grace)
+    async def _answerable(self, run_id: str, request_id: str) -> Run:
+        """The live run; a suspended one is brought back, by the first of those who answer it at once."""
+        while run_id not in self._runs or run_id in self._reviving:
+            if run_id in self._reviving:
+                await self._changed.wait()
+                continue
+            state = await self._store.run(run_id)
+            if run_id in self._runs or run_id in self._reviving:
+                continue  # somebody was faster
+            check_open(state, request_id)
+            if state.status is not RunStatus.SUSPENDED:
+                raise Conflict("The run is over.")
+            return await self._revive(run_id, None)
+        return self._runs[run_id]
+
+    async def _revive(self, run_id: str, checkpoint_id: str | None, *, afresh: bool = False) -> Run:
+        """Make an ended run live again, once it is in the store as such. `afresh`: it asks its questions again."""
+        if run_id in self._runs or run_id in self._reviving:
+            raise Conflict("The run is live.")
+        self._reviving.add(run_id)  # from here on nobody else can change its state
+        try:
+            with self._place(), anyio.CancelScope(shield=True):  # as in `start`
+                state = await self._store.run(run_id)
+                turn = await continuation(self._store, state, checkpoint_id)
+                run = self._launch(replace(state, pending_requests=()) if afresh else state, turn)
+                await run.begun()
+        finally:
+            self._reviving.discard(run_id)
+            self._wake()
+        return run
+
+    def _launch(self, state: RunState, turn: Turn) -> Run:
+        run = Run(state, turn, self._workflow, self._store, self._limits)
         self._runs[state.run_id] = run
         if self._stopped:
             run.cancel("shutdown")
         self._tasks.start_soon(self._host, run)
+        return run
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold a place for a run that is about to live. Raises Draining, TooManyRuns."""
+        if self.draining:
+            raise Draining("The service is shutting down.")
+        if self.live >= self._max_runs:
+            raise TooManyRuns(f"All {self._max_runs} runs are taken.")
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
+            self._wake()
 
     async def _host(self, run: Run) -> None:
         try:
             await run.execute()
+        except Exception:  # the run's boundary: a fault in the machinery of one must not reach its neighbours
+            logger.exception("a run could not be ended properly")
+            run.let_go()
         finally:
             if run.recorded:
                 del self._runs[run.state.run_id]
@@ -186,7 +262,7 @@ class Runs:
         """Give every run that an earlier process left live its ending, so that its watchers are told."""
         while left := await self._store.runs(statuses=LIVE, limit=100):
             for state in left:
-                records, after = interruption(state)
+                records, after = leftover(state)
                 await self._store.append(state.run_id, records, state=after)
             logger.warning("ended %d runs that an earlier process left behind", len(left))
 

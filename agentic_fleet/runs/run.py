@@ -1,27 +1,29 @@
-"""One run: one scope, one numbered log, one ending.
+"""One run: one scope, one numbered log, one ending; and as many turns as a human makes it take.
 
 The workflow emits into a bounded stream; the recorder beside it numbers and encodes what waits there, has the store
 keep it, and then shows it. A slow disk therefore slows the workflow, and nobody sees what a crash could lose.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from agentic_fleet import context, jsontext
 from agentic_fleet.conversations import Message, new_id
-from agentic_fleet.errors import FleetError, NotFound, StoreFailed, innermost
-from agentic_fleet.events import Record, StreamEvent, StreamEventType, encode_event, now
+from agentic_fleet.errors import Conflict, FleetError, NotFound, StoreFailed, innermost
+from agentic_fleet.events import Record, StreamEvent, StreamEventType, now
 from agentic_fleet.runs.audience import Audience
+from agentic_fleet.runs.endings import CUT_SHORT, DONE, SUSPENDED, Reason, number, stopped
 from agentic_fleet.runs.log import RunLog
-from agentic_fleet.runs.status import INTERRUPTED, fold
+from agentic_fleet.runs.requests import check_open, request_event, response_event
 from agentic_fleet.store import Store
-from agentic_fleet.turns import Result, RunState, Turn, Workflow
+from agentic_fleet.turns import LIVE, PendingRequest, Result, RunState, RunStatus, Turn, Workflow
 
 logger = logging.getLogger(__name__)
 
@@ -32,55 +34,89 @@ STORE_PATIENCE = 30.0
 LAST_EVENT = 5.0
 """Seconds in which the last event must be stored; after that it is shown all the same, and stored when possible."""
 
-Reason = Literal["cancelled", "disconnect", "shutdown"]
 Ending = tuple[StreamEvent, Message | None]
 """The event directly before `done`, and the assistant's message when there is an answer."""
 
-_DONE = StreamEvent(type=StreamEventType.DONE)
-_CUT_SHORT: dict[Reason, StreamEvent] = {
-    "cancelled": StreamEvent(type=StreamEventType.CANCELLED, message="The run was cancelled."),
-    "disconnect": StreamEvent(type=StreamEventType.CANCELLED, message="The run was cancelled: its last watcher left."),
-    "shutdown": StreamEvent(
-        type=StreamEventType.ERROR, kind=INTERRUPTED, error="The service stopped before the answer was complete."
-    ),
-}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """In seconds. Waiting for a human does not count towards `run`."""
+
+    run: float
+    human: float
+    unwatched: float
 
 
 class Run:
     """Owned by `Runs`, which executes it in the service's task group. `state` is what the store has."""
 
-    def __init__(self, state: RunState, turn: Turn, workflow: Workflow, store: Store, *, timeout: float, grace: float):
+    def __init__(self, state: RunState, turn: Turn, workflow: Workflow, store: Store, limits: Limits) -> None:
+        """`state` is a new run's, or that of one that has ended and goes on with `turn`."""
         self.state = state
-        self.log = RunLog(state.run_id, store)
+        self.log = RunLog(state.run_id, store, last=state.last_seq)
         self.audience = Audience()
         self.ended = anyio.Event()
+        self.first_seq = state.last_seq  # the last one before this life
         self.recorded = False  # whether the ending is in the store
         self._turn = turn
         self._workflow = workflow
         self._store = store
-        self._timeout = timeout
-        self._grace = grace
+        self._limits = limits
         self._scope = anyio.CancelScope()
         self._reason: Reason | None = None
         self._reasoned = False
+        self._failure: FleetError | None = None
+        self._events: MemoryObjectSendStream[StreamEvent]  # what waits to be recorded; while the run works
+        self._answering: set[str] = set()  # requests whose answer is on its way to the store
+        self._recorded = anyio.Event()  # single-use: replaced at each change of `state`
 
     def cancel(self, reason: Reason) -> None:
         """Ask it to end; the first reason counts. `ended` says when it has."""
         self._reason = self._reason or reason
         self._scope.cancel(reason)
 
+    async def begun(self) -> None:
+        """Return when the store knows that the run is live. Raises what kept it from being so."""
+        while self.state.last_seq == self.first_seq:
+            if self.ended.is_set():
+                raise self._failure or Conflict("The run is over.")
+            await self._recorded.wait()
+
+    async def answer(self, request_id: str, response: Any) -> None:
+        """Give a human's answer; returns when it is stored. NotFound; Conflict when it has one, or the run is over."""
+        if request_id in self._answering:
+            raise Conflict("This request has been answered.")
+        check_open(self.state, request_id)
+        if self._scope.cancel_called or self.ended.is_set():
+            raise Conflict("The run is over.")
+        self._answering.add(request_id)
+        await self._emit(response_event(request_id, response))
+        while request_id not in self.state.answers:
+            if self.ended.is_set():
+                raise Conflict("The run is over.")
+            await self._recorded.wait()
+
     async def execute(self) -> None:
         """Run to the end. However it ends, the log gets one ending and `done`, and is closed."""
         with context.bind(run_id=self.state.run_id, conversation_id=self.state.conversation_id):
             logger.info("run started in mode %s", self.state.mode)
-            ending: Ending = _CUT_SHORT["shutdown"], None  # stands when the service is torn down around us
+            ending: Ending | None = None
             try:
                 ending = await self._work()
-            finally:
-                with anyio.move_on_after(LAST_EVENT, shield=True):
-                    await self._record_ending(ending)
+            finally:  # without an ending, the service is torn down around us
+                if self.state.status in LIVE:
+                    with anyio.move_on_after(LAST_EVENT, shield=True):
+                        await self._record_ending(ending or (stopped(self.state), None))
+                else:  # the store never took it as live again: it stays ended as it was
+                    self.recorded = True
                 self._close()
             logger.info("run %s", self.state.status)
+
+    def let_go(self) -> None:
+        """Nothing follows: release everybody who waits. Whatever the store lacks, the next start repairs."""
+        self.log.close()
+        self.ended.set()
+        self._recorded.set()
 
     async def record_late(self) -> None:
         """Store the ending of a run whose store had failed. Raises StoreFailed again."""
@@ -90,40 +126,72 @@ class Run:
 
     async def _work(self) -> Ending:
         """The workflow and the recorder, side by side, until the recorder has kept what the workflow emitted."""
-        send, receive = anyio.create_memory_object_stream[StreamEvent](WAITING_EVENTS)
+        self._events, receive = anyio.create_memory_object_stream[StreamEvent](WAITING_EVENTS)
         watching = anyio.CancelScope()
         try:
-            async with anyio.create_task_group() as tasks, send:
+            async with anyio.create_task_group() as tasks, self._events:
                 tasks.start_soon(self._record, receive)
                 if self._turn.ask.on_disconnect == "cancel":
                     tasks.start_soon(self._leave_with_audience, watching)
-                ending = await self._answer(send)
+                ending = await self._carry_out()
                 watching.cancel("the workflow is through")
         except Exception as error:  # the recorder's: the store failed
             return self._failed(error), None
         return ending
 
-    async def _answer(self, events: MemoryObjectSendStream[StreamEvent]) -> Ending:
-        """The workflow, inside the run's scope; its outcome as an event."""
-
-        async def emit(event: StreamEvent) -> None:
-            self._reasoned |= event.type is StreamEventType.REASONING_DELTA
-            try:
-                events.send_nowait(event)
-            except anyio.WouldBlock:
-                await events.send(event)
-
-        self._scope.deadline = anyio.current_time() + self._timeout
+    async def _carry_out(self) -> Ending:
+        """The workflow, turn after turn, inside the run's scope; its outcome as an event."""
+        self._deadline = self._scope.deadline = anyio.current_time() + self._limits.run
         try:
             with self._scope:
-                await emit(self._connected())
-                return self._completed(await self._workflow.run(self._turn, emit))
+                return await self._take_turns()
         except Exception as error:
             if not self._scope.cancel_called:  # else: torn up while being cancelled
                 return self._failed(error), None
+        if self._reason == "shutdown":
+            return stopped(self.state), None
         if self._reason:
-            return _CUT_SHORT[self._reason], None
-        return self._error(f"The run took longer than {self._timeout:g} s."), None
+            return CUT_SHORT[self._reason], None
+        return self._error(f"The run took longer than {self._limits.run:g} s."), None
+
+    async def _take_turns(self) -> Ending:
+        turn, requests = self._turn, self.state.pending_requests
+        await self._emit(self._connected())
+        while True:
+            if requests and not await self._answered(requests):
+                return self._unanswered(), None
+            if requests:
+                kept = await turn.memory.checkpoints()
+                turn = replace(turn, answers=self.state.answers, checkpoint=kept[-1] if kept else None)
+            outcome = await self._workflow.run(turn, self._emit)
+            if isinstance(outcome, Result):
+                return self._completed(outcome)
+            requests, turn = outcome.requests, replace(turn, retell=False)
+            for request in requests:
+                await self._emit(request_event(request))
+
+    async def _answered(self, requests: Sequence[PendingRequest]) -> bool:
+        """Wait for the answers to all of them, for as long as a human may take."""
+        since = anyio.current_time()
+        self._scope.deadline = math.inf
+        with anyio.move_on_after(self._limits.human):
+            while not self._has_answers(requests):
+                await self._recorded.wait()
+        while self._answering - self.state.answers.keys():  # one came in the last moment
+            await self._recorded.wait()
+        self._deadline += anyio.current_time() - since
+        self._scope.deadline = self._deadline
+        return self._has_answers(requests)
+
+    def _has_answers(self, requests: Sequence[PendingRequest]) -> bool:
+        return all(request.request_id in self.state.answers for request in requests)
+
+    async def _emit(self, event: StreamEvent) -> None:
+        self._reasoned |= event.type is StreamEventType.REASONING_DELTA
+        try:
+            self._events.send_nowait(event)
+        except anyio.WouldBlock:
+            await self._events.send(event)
 
     async def _record(self, events: MemoryObjectReceiveStream[StreamEvent]) -> None:
         """Store, then show, everything that waits at once, until the workflow is through."""
@@ -137,14 +205,15 @@ class Run:
                 with anyio.move_on_after(STORE_PATIENCE, shield=True) as patience:
                     records, state = number(batch, self.state)
                     await self._append(records, state)
-                    self.state = state
-                    self.log.publish(records)
+                    self._show(records, state)
                 if patience.cancelled_caught:
                     raise StoreFailed("The store did not answer.")
 
     async def _record_ending(self, ending: Ending) -> None:
         event, answer = ending
-        records, state = number((event, _DONE), self.state)
+        if event is SUSPENDED and self.state.status is not RunStatus.WAITING:
+            event = CUT_SHORT["shutdown"]  # the answer was stored after all: there is nothing to wait for
+        records, state = number((event, DONE), self.state)
         for delay in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2):  # longer than LAST_EVENT in all
             try:
                 await self._append(records, state, answer)
@@ -153,18 +222,21 @@ class Run:
                 await anyio.sleep(delay)
             else:
                 self.recorded = True
-                self.state = state
-                self.log.publish(records)
+                self._show(records, state)
                 return
 
     def _close(self) -> None:
         """End the log. What the store did not keep is not shown as an answer: the ending is then an error."""
         if not self.recorded:
             lost = self._error("The store failed: the end of this run could not be kept.")
-            records, self.state = number((lost, _DONE), self.state)
-            self.log.publish(records)
-        self.log.close()
-        self.ended.set()
+            self._show(*number((lost, DONE), self.state))
+        self.let_go()
+
+    def _show(self, records: Sequence[Record], state: RunState) -> None:
+        self.state = state
+        self.log.publish(records)
+        self._recorded.set()
+        self._recorded = anyio.Event()
 
     async def _append(self, records: Sequence[Record], state: RunState, answer: Message | None = None) -> None:
         with suppress(NotFound):  # its conversation was dropped meanwhile: nobody will ask for it
@@ -172,12 +244,19 @@ class Run:
 
     async def _leave_with_audience(self, until: anyio.CancelScope) -> None:
         with until:
-            await self.audience.gone(self._grace)
+            await self.audience.gone(self._limits.unwatched)
             self.cancel("disconnect")
 
     def _connected(self) -> StreamEvent:
         ids = {"conversation_id": self.state.conversation_id, "workflow_id": self.state.run_id}
-        return StreamEvent(type=StreamEventType.CONNECTED, data={**ids, "checkpointing_enabled": False})
+        checkpointing = {"checkpointing_enabled": self._turn.ask.enable_checkpointing}
+        resumed = {"resumed": True} if self.log.last else {}
+        return StreamEvent(type=StreamEventType.CONNECTED, data={**ids, **checkpointing, **resumed})
+
+    def _unanswered(self) -> StreamEvent:
+        if self._turn.ask.enable_checkpointing:
+            return SUSPENDED
+        return self._error(f"No answer came in {self._limits.human:g} s, and the run keeps no checkpoints.")
 
     def _completed(self, result: Result) -> Ending:
         text = jsontext.scrub(result.text)
@@ -205,6 +284,7 @@ class Run:
     def _failed(self, error: Exception) -> StreamEvent:
         cause = innermost(error)
         if isinstance(cause, FleetError):
+            self._failure = cause
             logger.warning("run failed: %s", cause)
             return self._error(str(cause))
         logger.error("run failed unexpectedly", exc_info=error)
@@ -214,17 +294,3 @@ class Run:
         return StreamEvent(
             type=StreamEventType.ERROR, error=jsontext.scrub(text), reasoning_partial=self._reasoned or None
         )
-
-
-def number(events: Sequence[StreamEvent], state: RunState) -> tuple[list[Record], RunState]:
-    """The events as the next records of the log, and the run's state after them."""
-    at, records = now(), []
-    for seq, event in enumerate(events, state.last_seq + 1):
-        state = fold(state, event, at)
-        records.append(Record(seq, encode_event(event, workflow_id=state.run_id, at=at)))
-    return records, replace(state, last_seq=records[-1].seq)
-
-
-def interruption(state: RunState) -> tuple[list[Record], RunState]:
-    """The ending of a run that a dead process left behind, and its state after it."""
-    return number((_CUT_SHORT["shutdown"], _DONE), state)

@@ -11,7 +11,7 @@ from agentic_fleet.conversations import Message
 from agentic_fleet.errors import BadCursor, Conflict, Draining, FleetError, NotFound, StoreFailed, TooManyRuns
 from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.runs import Runs
-from agentic_fleet.runs.run import number
+from agentic_fleet.runs.endings import number
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import IdempotencyKey
 from agentic_fleet.store.memory import MemoryStore
@@ -34,7 +34,7 @@ async def test_a_run_tells_its_story_once_and_keeps_question_and_answer(open_sto
         assert events[0]["data"] == {
             "conversation_id": "c1",
             "workflow_id": state.run_id,
-            "checkpointing_enabled": False,
+            "checkpointing_enabled": True,
         }
         assert events[-2]["message"] == text(events) == "one two three "
         final = await runs.state(state.run_id)
