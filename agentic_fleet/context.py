@@ -8,12 +8,20 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 run_id: ContextVar[str | None] = ContextVar("run_id", default=None)
 conversation_id: ContextVar[str | None] = ContextVar("conversation_id", default=None)
+caller: ContextVar[str] = ContextVar("caller", default="local")
+"""Who asks: a name of ours for the owner of a key, never the key. What is kept for one caller is never another's."""
 
-_ALL = {"request_id": request_id, "run_id": run_id, "conversation_id": conversation_id}
+_ALL: dict[str, ContextVar[Any]] = {
+    "request_id": request_id,
+    "run_id": run_id,
+    "conversation_id": conversation_id,
+    "caller": caller,
+}
 
 
 @contextmanager

@@ -29,6 +29,10 @@ from agentic_fleet import jsontext
 from agentic_fleet.errors import Invalid
 from agentic_fleet.workflows.completions import Chunk, Completions
 
+TOOL_ROUNDS = 10
+"""Model calls of one agent's part, each answered by tools; the last one must do without. A model that calls tools in
+circles is stopped there."""
+
 _PASSED_ON = (
     "temperature",
     "top_p",
@@ -67,7 +71,7 @@ class CompletionsChatClient(FunctionInvocationLayer, ChatMiddlewareLayer, ChatTe
     """
 
     def __init__(self, completions: Completions) -> None:
-        super().__init__(completions=completions)
+        super().__init__(completions=completions, function_invocation_configuration={"max_iterations": TOOL_ROUNDS})
 
 
 async def _updates(completions: Completions, body: dict[str, Any]) -> AsyncGenerator[ChatResponseUpdate, None]:
@@ -124,7 +128,7 @@ class _Answer:
         """Only a call's first fragment carries its id; some servers send no index, others no id."""
         index, id = fragment.get("index") or 0, fragment.get("id")
         if index not in self._calls or (id and id != self._calls[index]):
-            self._calls[index] = id or f"call_{uuid4().hex}"
+            self._calls[index] = id or f"call_{self._id}_{index}"  # the same when the answer comes from the journal
         return self._calls[index]
 
 

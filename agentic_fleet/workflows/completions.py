@@ -15,8 +15,10 @@ class Completions(Protocol):
     name: str
     """The model's name, as clients see it."""
 
-    constrained: bool
-    """Whether `response_format` of type `json_schema` is obeyed to the letter."""
+    @property
+    def constrained(self) -> bool:
+        """Whether `response_format` of type `json_schema` is obeyed to the letter, as far as is known by now."""
+        ...
 
     def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """Answer one request (OpenAI's body without `model`, `stream` and `stream_options`), chunk by chunk.

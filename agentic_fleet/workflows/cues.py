@@ -4,7 +4,7 @@ Rules come before every model: a greeting or a short plain question needs no pla
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from agentic_fleet.workflows.agents import Roster
 from agentic_fleet.workflows.plans import ALONE, Plan, Work
@@ -24,6 +24,25 @@ SIDE_BY_SIDE = re.compile(
     re.IGNORECASE,
 )
 """Words that say that pieces of work do not need each other."""
+
+_TOOLS: Mapping[str, re.Pattern[str]] = {
+    "calculate": re.compile(
+        r"\d\s*[-+*/×÷^%]\s*\d|\d\s*%|\b(calculat|comput|percent|how (many|much)\b|berechn|wie viel|combien|cuánto)",
+        re.IGNORECASE,
+    ),
+    "current_time": re.compile(
+        r"\b(today|tonight|tomorrow|yesterday|(current|what) (date|time)|(this|next) (week|month|year)|heute|morgen"
+        r"|aujourd'hui|demain|hoy|mañana)\b",
+        re.IGNORECASE,
+    ),
+    "fetch_url": re.compile(r"\bhttps?://\S", re.IGNORECASE),
+    "web_search": re.compile(
+        r"\b(latest|newest|news|recent(ly)?|search|nowadays|up to date|on the web|aktuell)\b", re.IGNORECASE
+    ),
+    "ask_user": re.compile(r"\b(ask me|let me (choose|decide)|check with me|frag mich)\b", re.IGNORECASE),
+}
+"""Words that call for a built-in tool. Another tool is called for by a word of its name."""
+_NAME_WORD = 4  # letters; shorter words of a tool's name ("get", "my") say nothing
 
 _QUOTED = re.compile(r'"[^"]*"|„[^“”"]*[“”"]|“[^”]*”|«[^»]*»')
 _GREETING = re.compile(
@@ -80,6 +99,12 @@ def cue_plan(task: str, roster: Roster) -> Plan:
     )
 
 
+def expected_tools(task: str, tools: Iterable[str]) -> tuple[str, ...]:
+    """Those of `tools` that the task's own words call for."""
+    words = own_words(task)
+    return tuple(tool for tool in dict.fromkeys(tools) if _tool_pattern(tool).search(words))
+
+
 def spoken(words: Sequence[str]) -> str:
     """A list as one says it: "research, writing and review"."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "nothing"
@@ -88,3 +113,10 @@ def spoken(words: Sequence[str]) -> str:
 def _claimed(task: str, roster: Roster) -> bool:
     """Whether a member other than the fast agent, who answers short questions anyway, is called for."""
     return any(name != roster.bounds.fast_agent for name in first_places(task, roster))
+
+
+def _tool_pattern(tool: str) -> re.Pattern[str]:
+    if tool in _TOOLS:
+        return _TOOLS[tool]
+    telling = [re.escape(word) for word in re.split(r"[_-]", tool) if len(word) >= _NAME_WORD]
+    return re.compile(rf"\b({'|'.join(telling)})" if telling else r"(?!)", re.IGNORECASE)

@@ -1,99 +1,141 @@
-"""The supervisor's two decisions: who does the task and how, and how good the answer is.
+"""The supervisor's decisions: who does the task and how, who speaks next, and how good the answer is.
 
 DSPy programs make them with a model that can, a classifier and rules with one that cannot. Whatever a model says is
 checked; when it makes no sense, is late or fails, rules decide, so a decision never fails a run.
 """
 
-import json
+import hashlib
 import logging
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 import anyio
 import dspy
 
+from agentic_fleet import context, conversations
 from agentic_fleet.turns import Ask
 from agentic_fleet.workflows.agents import Roster
-from agentic_fleet.workflows.classifier import Classifier, Task, labelled_tasks
-from agentic_fleet.workflows.cues import cue_plan, fast_plan, first_places, simple_plan, spoken
+from agentic_fleet.workflows.changes import named_mode, obeyed
+from agentic_fleet.workflows.classifier import Classifier
+from agentic_fleet.workflows.cues import cue_plan, expected_tools, fast_plan, first_places, simple_plan, spoken
+from agentic_fleet.workflows.history import both_ends, history_text, minutes
 from agentic_fleet.workflows.judge import assess_by_rules
-from agentic_fleet.workflows.plans import ALONE, WORKS, Assessment, Plan, Verdict, Work, forced
+from agentic_fleet.workflows.plans import ALONE, WORKS, Assessment, Choice, Plan, PlanCache, Said, Verdict, Work, forced
+from agentic_fleet.workflows.programs import STOP, VERDICTS, ShortForm, assessor, chair, planner
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_NOBODY = "none"
-_VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 _TASK_CHARACTERS = 4_000  # of a task that a decision reads
-_ANSWER_CHARACTERS = 8_000  # of an answer that the assessor reads
+_ANSWER_CHARACTERS = 8_000  # of an answer, or of a discussion, that it reads
 _PART_CHARACTERS = 500  # of one sentence that a model was asked for
-_HINT: Mapping[Work, str] = {
-    "fast": "the answer is a sentence or two",
-    "delegated": "one agent does it all",
-    "sequential": "each agent builds on the one before",
-    "parallel": "the agents' parts do not need each other",
-}
-
-
-class ShortForm(dspy.JSONAdapter):  # type: ignore[misc]  # DSPy is not typed
-    """DSPy's JSON adapter with half its prompt: a line per field, demonstrations as chat turns.
-
-    A model that obeys schemas gets one (the JSON adapter sees to it). Values are passed on as they came: they are
-    checked one by one, and one bad word must not spoil the rest.
-    """
-
-    def format(self, signature: Any, demos: list[dict[str, Any]], inputs: dict[str, Any]) -> list[dict[str, Any]]:
-        told = [signature.instructions, "Answer with a JSON object with these keys, and nothing else:"]
-        told += [f"{name}: {field.json_schema_extra['desc']}" for name, field in signature.output_fields.items()]
-        messages = [{"role": "system", "content": "\n".join(told)}]
-        for demo in demos:
-            answer = json.dumps({name: demo[name] for name in signature.output_fields}, ensure_ascii=False)
-            messages.append({"role": "user", "content": _shown(signature, demo)})
-            messages.append({"role": "assistant", "content": answer})
-        return [*messages, {"role": "user", "content": _shown(signature, inputs)}]
-
-    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
-        said = json.loads(completion[completion.find("{") : completion.rfind("}") + 1])
-        return {name: said.get(name) for name in signature.output_fields}
+_TURNS = 2  # contributions of each agent after which rules end a discussion
 
 
 class Decisions:
-    """Holds no state of a run. Without `lm` only the classifier and rules decide, without `classifier` only rules."""
+    """Holds no state of a run. Without `lm` only the classifier and rules decide, without `classifier` only rules.
 
-    def __init__(self, roster: Roster, *, lm: Any = None, classifier: Classifier | None = None) -> None:
+    `plans` are kept for equal questions of one caller in an equal conversation. `clock` is theirs.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        *,
+        lm: Any = None,
+        classifier: Classifier | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._roster = roster
         self._lm = lm
         self._classifier = classifier
-        self._planner = _planner(roster)
-        self._assessor = dspy.Predict(_assessment())
+        self._planner = planner(roster)
+        self._assessor = assessor()
+        self.plans = PlanCache(size=roster.bounds.plan_cache_size, ttl=roster.bounds.plan_cache_ttl, clock=clock)
 
-    async def plan(self, ask: Ask) -> Plan:
-        """A plan that can be carried out, in the mode that was asked for. At most one call of the model."""
-        if ask.mode == "fast":
-            return fast_plan(self._roster, "The request asked for a fast answer.")
-        if ask.mode == "auto" and (plan := simple_plan(ask.message, self._roster)):
-            return plan
+    async def plan(self, ask: Ask, history: Sequence[conversations.Message] = (), changes: Sequence[str] = ()) -> Plan:
+        """A plan that can be carried out, in the mode that was asked for. At most one call of the model.
+
+        `changes` are the user's words about an earlier plan, oldest first; they outrank the ask's mode.
+        """
+        mode = named_mode(changes) or ask.mode
+        if ask.mode == "fast" and not changes:
+            made = fast_plan(self._roster, "The request asked for a fast answer.")
+        elif ask.mode == "auto" and not changes and (simple := simple_plan(ask.message, self._roster)):
+            made = simple
+        else:
+            made = await self._kept_plan(ask.message, await history_text(history, self._roster.bounds), changes)
         likely = tuple(dict.fromkeys((*first_places(ask.message, self._roster), *self._roster)))
-        return forced(await self._plan(ask.message), ask.mode, likely)
+        return self._complete(forced(made, mode, likely), ask.message)
 
     async def assess(self, task: str, answer: str, *, cut: bool = False, fast: bool = False) -> Assessment:
         """At most one call of the model; none for a fast answer, nor for one that was cut at its bound."""
         if self._lm is not None and not fast and not cut and answer.strip():
-            inputs = {"task": _ends(task, _TASK_CHARACTERS), "answer": _ends(answer, _ANSWER_CHARACTERS)}
+            inputs = {"task": both_ends(task, _TASK_CHARACTERS), "answer": both_ends(answer, _ANSWER_CHARACTERS)}
             if said := await self._ask("assessment", self._assessor, _checked_assessment, inputs):
                 return said
         return assess_by_rules(task, answer, cut=cut)
 
-    async def _plan(self, task: str) -> Plan:
+    async def next_speaker(self, task: str, agents: Sequence[str], said: Sequence[Said]) -> Choice:
+        """Who speaks next, never the same agent twice in a row. The first agent begins; two must have spoken to stop.
+
+        At most one call of the model, none where there is no choice. Rules let the agents speak in turn, twice each.
+        """
+        able = tuple(agent for agent in agents if not said or agent != said[-1][0])
+        may_stop = len({agent for agent, _ in said}) > 1
+        if not said or (len(able) == 1 and not may_stop):
+            return Choice(speaker=able[0], decided_by="rule")
         if self._lm is None:
-            return self._classifier.plan(task) if self._classifier else cue_plan(task, self._roster)
+            return in_turn(agents, said)
+        program = chair(tuple((agent, self._roster[agent].description) for agent in able), may_stop=may_stop)
+        inputs = {"task": both_ends(task, _TASK_CHARACTERS), "said_so_far": minutes(said, _ANSWER_CHARACTERS)}
+        check = partial(_checked_choice, able=able, may_stop=may_stop)
+        chosen = await self._ask("speaker", program, check, inputs)
+        return chosen or replace(in_turn(agents, said), decided_by="fallback")
+
+    async def _kept_plan(self, task: str, talk: str, changes: Sequence[str]) -> Plan:
+        """Changes are for one plan only, and what rules made in an emergency is not worth keeping."""
+        if changes:
+            return await self._plan(task, talk, changes)
+        key = hashlib.sha256("\0".join((context.caller.get(), task, talk)).encode("utf-8", "surrogatepass")).digest()
+        plan = self.plans.get(key)
+        if plan is None:
+            plan = await self._plan(task, talk, ())
+            if plan.decided_by != "fallback":
+                self.plans.keep(key, plan)
+        return plan
+
+    async def _plan(self, task: str, talk: str, changes: Sequence[str]) -> Plan:
+        if self._lm is None:
+            plan = self._classifier.plan(task) if self._classifier else cue_plan(task, self._roster)
+            return obeyed(plan, changes, self._roster)
         check = partial(_checked_plan, roster=self._roster)
-        said = await self._ask("plan", self._planner, check, {"task": _ends(task, _TASK_CHARACTERS)})
-        return said or replace(cue_plan(task, self._roster), decided_by="fallback")
+        inputs = {
+            "context": talk,
+            "task": both_ends(task, _TASK_CHARACTERS),
+            "wanted_changes": both_ends("\n".join(changes), _TASK_CHARACTERS),
+        }
+        if said := await self._ask("plan", self._planner, check, inputs):
+            return said
+        return obeyed(replace(cue_plan(task, self._roster), decided_by="fallback"), changes, self._roster)
+
+    def _complete(self, plan: Plan, task: str) -> Plan:
+        """With what follows from the agents and their parts."""
+        team = [self._roster[name] for name in plan.agents]
+        tools = [tool for member in team for tool in member.tools]
+        expected = plan.tools if plan.decided_by == "model" else expected_tools(task, tools)
+        return replace(
+            plan,
+            capabilities=tuple(member.skill for member in team),
+            steps=tuple(plan.subtasks.get(member.name) or member.description for member in team),
+            tools=tuple(dict.fromkeys(tool for tool in expected if tool in tools)),
+        )
 
     async def _ask(self, decision: str, program: Any, check: Callable[[Any], T], inputs: Mapping[str, str]) -> T | None:
         """What the program says, or None. This is the boundary between a run and whatever a model may answer."""
@@ -106,59 +148,22 @@ class Decisions:
             return None
 
 
-def _planner(roster: Roster) -> Any:
-    """The planning program: closed sets instead of lists, so that no answer can be long or name a stranger."""
-    most = min(roster.bounds.max_agents, len(roster))
-    team = "\n".join(f"- {member.name}: {member.description}" for member in roster.values())
-    modes = ", ".join(f"{mode} ({_HINT[mode]})" for mode in WORKS)
-    fields: dict[str, Any] = {
-        "task": (str, dspy.InputField()),
-        "complexity": (_closed("simple", "complex"), dspy.OutputField(desc="simple or complex")),
-        "mode": (_closed(*WORKS), dspy.OutputField(desc=modes)),
-    }
-    for place in range(1, most + 1):
-        names = tuple(roster) if place == 1 else (*roster, _NOBODY)
-        told = "the agent to work first" if place == 1 else f"the next agent, or {_NOBODY}"
-        fields[f"agent_{place}"] = (_closed(*names), dspy.OutputField(desc=told))
-        fields[f"part_{place}"] = (str, dspy.OutputField(desc="its part of the task, one sentence"))
-    instructions = f"You lead a team. Decide who works on the task, and how. Use as few agents as it needs.\n{team}"
-    program = dspy.Predict(dspy.Signature(fields, instructions))
-    program.demos = [_demonstration(task, most) for task in labelled_tasks() if _can_show(task, roster, most)]
-    return program
-
-
-def _can_show(task: Task, roster: Roster, most: int) -> bool:
-    return bool(task.subtasks) and set(task.agents) <= roster.keys() and len(task.agents) <= most
-
-
-def _demonstration(task: Task, most: int) -> Any:
-    shown = {"task": task.task, "complexity": task.complexity, "mode": task.mode}
-    for place in range(1, most + 1):
-        here = place <= len(task.agents)
-        shown[f"agent_{place}"] = task.agents[place - 1] if here else _NOBODY
-        shown[f"part_{place}"] = task.subtasks[place - 1] if here else ""
-    return dspy.Example(**shown).with_inputs("task")
-
-
-def _assessment() -> Any:
-    fields: dict[str, Any] = {
-        "task": (str, dspy.InputField()),
-        "answer": (str, dspy.InputField()),
-        "missing": (str, dspy.OutputField(desc="what is missing or wrong, one sentence; empty when nothing is")),
-        "score": (_closed(*range(11)), dspy.OutputField(desc="0 (useless) to 10 (could not be better)")),
-        "verdict": (_closed(*_VERDICTS), dspy.OutputField(desc="complete, refine (faulty) or continue (breaks off)")),
-    }
-    return dspy.Signature(fields, "Judge how well the answer does the task. Be strict and brief.")
+def in_turn(agents: Sequence[str], said: Sequence[Said]) -> Choice:
+    """Rules for a discussion: whoever has spoken least, in the agents' order; over when all have spoken twice."""
+    spoken_by = Counter(agent for agent, _ in said)
+    if all(spoken_by[agent] >= _TURNS for agent in agents):
+        return Choice(speaker=None, decided_by="rule")
+    able = [agent for agent in agents if not said or agent != said[-1][0]]
+    return Choice(speaker=min(able, key=spoken_by.__getitem__), decided_by="rule")
 
 
 def _checked_plan(said: Any, roster: Roster) -> Plan:
     """Raises ValueError when it names nobody we know; anything else that is wrong gets a sound value."""
-    parts = {
-        name: str(said.get(f"part_{place}") or "").strip()[:_PART_CHARACTERS]
-        for place in range(roster.bounds.max_agents, 0, -1)
-        if (name := said.get(f"agent_{place}")) in roster
-    }
-    agents = tuple(reversed(parts))
+    places = [place for place in range(1, roster.bounds.max_agents + 1) if said.get(f"agent_{place}") in roster]
+    parts: dict[str, str] = {}
+    for place in places:
+        parts.setdefault(said[f"agent_{place}"], str(said.get(f"part_{place}") or "").strip()[:_PART_CHARACTERS])
+    agents = tuple(parts)
     if not agents:
         raise ValueError("no known agent")
     mode: Work = said.mode if said.mode in WORKS else "sequential"
@@ -171,6 +176,7 @@ def _checked_plan(said: Any, roster: Roster) -> Plan:
         mode=mode,
         agents=agents,
         subtasks={name: parts[name] for name in agents if parts[name]},
+        tools=tuple(tool for place in places if isinstance(tool := said.get(f"tool_{place}"), str)),
         reason=f"The model sees work for {spoken(roster.skills(agents))}.",
         decided_by="model",
     )
@@ -183,18 +189,14 @@ def _checked_assessment(said: Any) -> Assessment:
         raise ValueError("no score")
     missing = str(said.missing or "").strip()[:_PART_CHARACTERS]
     sound: Verdict = "refine" if missing else "complete"
-    verdict = said.verdict if said.verdict in _VERDICTS else sound
+    verdict = said.verdict if said.verdict in VERDICTS else sound
     return Assessment(verdict=verdict, score=min(10.0, max(0.0, score)), missing=missing, decided_by="model")
 
 
-def _closed(*values: object) -> Any:
-    return Literal.__getitem__(values)
-
-
-def _shown(signature: Any, given: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name.capitalize()}: {given[name]}" for name in signature.input_fields)
-
-
-def _ends(text: str, most: int) -> str:
-    """The beginning and the end of a long text: between them they say what it is and whether it is whole."""
-    return text if len(text) <= most else f"{text[: most // 2]}\n[...]\n{text[-most // 2 :]}"
+def _checked_choice(said: Any, *, able: Sequence[str], may_stop: bool) -> Choice:
+    """Raises ValueError for anybody else."""
+    if said.speaker in able:
+        return Choice(speaker=said.speaker, decided_by="model")
+    if may_stop and said.speaker == STOP:
+        return Choice(speaker=None, decided_by="model")
+    raise ValueError("no known speaker")

@@ -1,37 +1,58 @@
-"""The supervisor: five phases as an Agent Framework graph. Analysis -> routing -> execution -> progress -> quality.
+"""The supervisor: one Agent Framework graph per turn of a run, over what all runs share.
 
-What all runs share (agents, decision programs, roster) is stateless; what belongs to one run lives in the graph that
-is built for it and thrown away after it. Phases are workflow events; tokens go straight from the agents to `emit`.
+What all runs share (agents, decision programs, roster, tools) is stateless; what belongs to one turn lives in the graph
+that is built for it and thrown away after it. Phases are workflow events; tokens go straight from the agents to `emit`.
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from agent_framework import Agent, Executor, Workflow, WorkflowBuilder, WorkflowContext, WorkflowEvent, handler
+from agent_framework import (
+    Agent,
+    Executor,
+    MiddlewareFailure,
+    Workflow,
+    WorkflowBuilder,
+    WorkflowCheckpointException,
+    WorkflowEvent,
+)
 
+from agentic_fleet.about import Check
+from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.settings import Settings
-from agentic_fleet.turns import Emit, Result, Turn
+from agentic_fleet.turns import Emit, Pause, Result, Turn
 from agentic_fleet.workflows import framework
 from agentic_fleet.workflows.agents import Roster, build_team, load_roster
+from agentic_fleet.workflows.checkpoints import WORKFLOW, RunCheckpoints, unreadable
 from agentic_fleet.workflows.classifier import Classifier
-from agentic_fleet.workflows.cues import spoken
 from agentic_fleet.workflows.decisions import Decisions
+from agentic_fleet.workflows.desk import Paused
 from agentic_fleet.workflows.lm import configure_dspy
-from agentic_fleet.workflows.mapping import PHASE, Phase, map_workflow_event
+from agentic_fleet.workflows.mapping import map_workflow_event
+from agentic_fleet.workflows.messages import Begun
 from agentic_fleet.workflows.models import Model
-from agentic_fleet.workflows.modes import Answer, Shift, work
-from agentic_fleet.workflows.plans import Assessment, Plan
+from agentic_fleet.workflows.modes import Shift
+from agentic_fleet.workflows.phases import Analysis, Execution, Progress, Quality, Routing
+from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
 
 logger = logging.getLogger(__name__)
 
+_UNSAVED = StreamEvent(
+    type=StreamEventType.ORCHESTRATOR_MESSAGE,
+    kind="progress",
+    message="A checkpoint could not be saved: if this run is stopped, it goes on from an earlier one.",
+)
 
-async def build_fleet(settings: Settings, model: Model) -> "Fleet":
-    """The fleet that the settings ask for. Trains the classifier when it is to plan: about two seconds of one core.
 
-    Raises BadSetting for a roster or a framework version that will not do.
+@asynccontextmanager
+async def open_fleet(settings: Settings, model: Model) -> AsyncIterator["Fleet"]:
+    """The fleet that the settings ask for, with its tools open for the block.
+
+    Trains the classifier when it is to plan: about two seconds of one core. Raises BadSetting for a roster or a
+    framework version that will not do.
     """
     framework.prepare()
     configure_dspy()
@@ -39,7 +60,10 @@ async def build_fleet(settings: Settings, model: Model) -> "Fleet":
     by_model = settings.planner == "model" or (settings.planner == "auto" and not model.small)
     classifier = None if by_model else await anyio.to_thread.run_sync(_classifier, roster)
     decisions = Decisions(roster, lm=model.lm if by_model else None, classifier=classifier)
-    return Fleet(roster, build_team(roster, model.chat), decisions, takes_effort=model.provider != "embedded")
+    wanted = {tool for member in roster.values() for tool in member.tools}
+    async with open_toolbox(roster.tools, wanted) as toolbox:
+        team = build_team(roster, model, toolbox, [toolbox.gate])
+        yield Fleet(roster, team, decisions, takes_effort=model.provider != "embedded", toolbox=toolbox)
 
 
 def _classifier(roster: Roster) -> Classifier | None:
@@ -56,179 +80,82 @@ class Fleet:
     """A `Workflow` (turns.py). Any number of runs at once."""
 
     def __init__(
-        self, roster: Roster, team: Mapping[str, Agent[Any]], decisions: Decisions, *, takes_effort: bool
+        self,
+        roster: Roster,
+        team: Mapping[str, Agent[Any]],
+        decisions: Decisions,
+        *,
+        takes_effort: bool,
+        toolbox: Toolbox | None = None,
     ) -> None:
-        """`takes_effort`: whether the model knows the option `reasoning_effort`."""
+        """`takes_effort`: whether the model knows the option `reasoning_effort`. `toolbox` is where `team` has its
+        tools from, if it has any; whoever opened it closes it.
+        """
         self.roster = roster
+        self._toolbox = toolbox
         self._team = team
         self._decisions = decisions
         self._takes_effort = takes_effort
 
-    async def run(self, turn: Turn, emit: Emit) -> Result:
-        """See `Workflow.run`. Raises what an agent raised, and RuntimeError when the graph ends without a result."""
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        """The state of each tool, as of now."""
+        return self._toolbox.checks if self._toolbox else {}
+
+    async def run(self, turn: Turn, emit: Emit) -> Result | Pause:
+        """See `Workflow.run`. Raises what an agent raised, CheckpointUnreadable when `turn.checkpoint` will not do, and
+        RuntimeError when the graph ends without a result.
+        """
+        try:
+            return await self._carry_out(turn, emit)
+        except Paused as paused:
+            return Pause(requests=paused.requests)
+        except WorkflowCheckpointException as error:
+            raise unreadable(error) from error
+        except MiddlewareFailure as failure:  # how a tool's gate says that its own work failed
+            raise failure.__cause__ or failure from None
+
+    async def _carry_out(self, turn: Turn, emit: Emit) -> Result:
         shift = Shift(team=self._team, bounds=self.roster.bounds, turn=turn, emit=emit, takes_effort=self._takes_effort)
+        checkpoints = RunCheckpoints(turn.memory)
+        graph = _graph(self.roster, self._decisions, shift)
+        start = {"checkpoint_id": turn.checkpoint.checkpoint_id} if turn.checkpoint else {"message": Begun()}
         result: Result | None = None
-        reasoning = ""
-        async with framework.owned_events(_graph(self.roster, self._decisions, shift), Begun()) as events:
+        unsaved = False
+        async with framework.owned_events(graph, **start, checkpoint_storage=checkpoints) as events:
             async for event in events:
                 if event.type == "output":
                     result = event.data
-                mapped, reasoning = map_workflow_event(event, reasoning)
-                for each in mapped if isinstance(mapped, list) else filter(None, [mapped]):
-                    await emit(each)
+                if checkpoints.failed and not unsaved:
+                    unsaved = True
+                    logger.error("a checkpoint was not saved: %s", type(checkpoints.failed).__name__)
+                    await emit(_UNSAVED)
+                if event.type != "status" or not _goes_on(turn):
+                    await _tell(event, emit)
         if result is None:  # the framework drops a message that no executor takes, without a word
             raise RuntimeError("The workflow ended without an answer.")
         return result
 
 
-# What passes between the phases: plain data, because the framework copies it deeply.
+def _goes_on(turn: Turn) -> bool:
+    """Whether its readers have seen the beginning."""
+    return turn.checkpoint is not None and not turn.retell
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Analysed:
-    plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Worked:
-    plan: Plan
-    answer: Answer
-
-
-@dataclass(frozen=True, slots=True)
-class Assessed:
-    answer: Answer
-    assessment: Assessment
-
-
-class Analysis(Executor):
-    """How hard is it, and what does it call for? One decision makes the whole plan; routing shows the rest of it."""
-
-    def __init__(self, decisions: Decisions, roster: Roster, shift: Shift) -> None:
-        super().__init__("analysis")
-        self._decisions, self._roster, self._turn = decisions, roster, shift.turn
-
-    @handler
-    async def analyse(self, _: Begun, context: WorkflowContext[Analysed]) -> None:
-        plan = await self._decisions.plan(self._turn.ask)
-        skills = self._roster.skills(plan.agents)
-        data = {"complexity": plan.complexity, "capabilities": skills, "decided_by": plan.decided_by}
-        await _announce(context, "analysis", f"A {plan.complexity} task that calls for {spoken(skills)}.", data)
-        await context.send_message(Analysed(plan))
-
-
-class Routing(Executor):
-    """Who does it, and how?"""
-
-    def __init__(self) -> None:
-        super().__init__("routing")
-
-    @handler
-    async def route(self, message: Analysed, context: WorkflowContext[Routed]) -> None:
-        plan = message.plan
-        data = {
-            "mode": plan.mode,
-            "agents": list(plan.agents),
-            "subtasks": dict(plan.subtasks),
-            "reason": plan.reason,
-            "decided_by": plan.decided_by,
-        }
-        await _announce(context, "routing", f"{spoken(plan.agents).capitalize()}: {plan.mode}.", data)
-        await context.send_message(Routed(plan))
-
-
-class Execution(Executor):
-    """The work itself."""
-
-    def __init__(self, shift: Shift) -> None:
-        super().__init__("execution")
-        self._shift = shift
-
-    @handler
-    async def carry_out(self, message: Routed, context: WorkflowContext[Worked]) -> None:
-        answer = await work(self._shift, message.plan)
-        data = {"agents": list(answer.agents), "failed": dict(answer.failed)}
-        await _announce(context, "execution", f"{spoken(answer.agents).capitalize()} finished.", data)
-        await context.send_message(Worked(message.plan, answer))
-
-
-class Progress(Executor):
-    """Is it done?"""
-
-    def __init__(self, decisions: Decisions, shift: Shift) -> None:
-        super().__init__("progress")
-        self._decisions, self._turn = decisions, shift.turn
-
-    @handler
-    async def assess(self, message: Worked, context: WorkflowContext[Assessed]) -> None:
-        answer, fast = message.answer, message.plan.mode == "fast"
-        assessment = await self._decisions.assess(self._turn.ask.message, answer.text, cut=answer.cut, fast=fast)
-        data = {"verdict": assessment.verdict, "decided_by": assessment.decided_by}
-        await _announce(context, "progress", _PROGRESS[assessment.verdict], data)
-        await context.send_message(Assessed(answer, assessment))
-
-
-class Quality(Executor):
-    """How good is it?"""
-
-    def __init__(self, pass_score: float) -> None:
-        super().__init__("quality")
-        self._pass_score = pass_score
-
-    @handler
-    async def score(self, message: Assessed, context: WorkflowContext[Any, Result]) -> None:
-        answer, assessment = message.answer, message.assessment
-        flag = None if assessment.score >= self._pass_score else "low_confidence"
-        data = {
-            "score": assessment.score,
-            "flag": flag,
-            "missing": assessment.missing,
-            "decided_by": assessment.decided_by,
-        }
-        text = f"{assessment.score:g} of 10. {assessment.missing}".strip()
-        await _announce(context, "quality", text, data, quality_score=assessment.score, quality_flag=flag)
-        await context.yield_output(
-            Result(
-                text=answer.text,
-                author=answer.agent,
-                agent_id=answer.agent,
-                quality_score=assessment.score,
-                quality_flag=flag,
-            )
-        )
-
-
-_PROGRESS: Mapping[str, str] = {
-    "complete": "The answer is complete.",
-    "refine": "The answer could be better.",
-    "continue": "The answer breaks off.",
-}
+async def _tell(event: WorkflowEvent[Any], emit: Emit) -> None:
+    mapped, _ = map_workflow_event(event, "")  # the graph reasons nothing itself: its agents do
+    for each in mapped if isinstance(mapped, list) else filter(None, [mapped]):
+        await emit(each)
 
 
 def _graph(roster: Roster, decisions: Decisions, shift: Shift) -> Workflow:
-    """One run's graph; building it costs less than a millisecond."""
+    """One turn's graph; building it costs less than a millisecond."""
     phases: list[Executor] = [
-        Analysis(decisions, roster, shift),
-        Routing(),
-        Execution(shift),
+        Analysis(decisions, shift),
+        Routing(decisions, shift),
+        execution := Execution(decisions, shift),
         Progress(decisions, shift),
-        Quality(roster.bounds.pass_score),
+        quality := Quality(roster.bounds),
     ]
-    return WorkflowBuilder(start_executor=phases[0], name="fleet", output_from=[phases[-1]]).add_chain(phases).build()
-
-
-async def _announce(
-    context: WorkflowContext[Any, Any], kind: str, message: str, data: Mapping[str, Any], **quality: Any
-) -> None:
-    phase = Phase(kind=kind, message=message, data=data, **quality)
-    await context.add_event(WorkflowEvent(PHASE, phase))  # type: ignore[arg-type]  # any type string is allowed
+    builder = WorkflowBuilder(start_executor=phases[0], name=WORKFLOW, output_from=[quality]).add_chain(phases)
+    return builder.add_edge(quality, execution).add_edge(execution, quality).build()

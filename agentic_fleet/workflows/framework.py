@@ -7,13 +7,13 @@ scope reaches, pulls the events; it is cancelled exactly once and awaited under 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 import anyio
-from agent_framework import Workflow, WorkflowEvent
+from agent_framework import CheckpointStorage, ResponseStream, Workflow, WorkflowEvent
 
 from agentic_fleet.errors import BadSetting
 
@@ -37,8 +37,16 @@ def check_versions(installed: str) -> None:
 
 
 @asynccontextmanager
-async def owned_events(workflow: Workflow, message: Any) -> AsyncGenerator[AsyncIterator[WorkflowEvent[Any]]]:
+async def owned_events(
+    workflow: Workflow,
+    message: Any = None,
+    *,
+    checkpoint_id: str | None = None,
+    checkpoint_storage: CheckpointStorage | None = None,
+) -> AsyncGenerator[AsyncIterator[WorkflowEvent[Any]]]:
     """Run `workflow` for the block, which sees its events; leaving the block, however, ends the run.
+
+    It starts with `message`, or where `checkpoint_id` says.
 
     The framework moves on only when the consumer asks for the next event. So a slow consumer slows the workflow, and
     every event of a superstep has been handled before the next superstep starts: what executors emit by themselves
@@ -46,7 +54,11 @@ async def owned_events(workflow: Workflow, message: Any) -> AsyncGenerator[Async
     takes longer than GRACE to end, it is left to itself, with a warning.
     """
     events = _Events()
-    task = asyncio.create_task(_pump(workflow, message, events), name="workflow")
+
+    def start() -> ResponseStream[WorkflowEvent[Any], Any]:
+        return workflow.run(message, stream=True, checkpoint_id=checkpoint_id, checkpoint_storage=checkpoint_storage)
+
+    task = asyncio.create_task(_pump(start, events), name="workflow")
     try:
         yield events
     finally:
@@ -83,10 +95,10 @@ class _Events(AsyncIterator[WorkflowEvent[Any]]):
         return event
 
 
-async def _pump(workflow: Workflow, message: Any, events: _Events) -> None:
+async def _pump(start: Callable[[], ResponseStream[WorkflowEvent[Any], Any]], events: _Events) -> None:
     error: Exception | None = RuntimeError("The workflow was cancelled from within.")
     try:
-        async with workflow.run(message, stream=True) as stream:
+        async with start() as stream:
             async for event in stream:
                 await events.offer(event)
         error = None

@@ -17,7 +17,8 @@ from agentic_fleet.events import StreamEvent, StreamEventType
 logger = logging.getLogger(__name__)
 
 PHASE = "phase"
-"""The type of our own workflow event; its data is a `Phase`."""
+REFINEMENT = "refinement"
+"""The types of our own workflow events; their data is a `Phase` and a `Refinement`."""
 
 Mapped = tuple[StreamEvent | list[StreamEvent] | None, str]
 Event = WorkflowEvent[Any]
@@ -33,6 +34,15 @@ class Phase:
     data: Mapping[str, Any] = field(default_factory=dict)
     quality_score: float | None = None
     quality_flag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refinement:
+    """The answer goes back to the team. Its next version is the `response.delta` texts after this event."""
+
+    round: int  # the one that begins
+    of: int  # rounds at most
+    missing: str
 
 
 def map_workflow_event(event: Event, accumulated_reasoning: str) -> Mapped:
@@ -94,6 +104,13 @@ def _phase(event: Event, reasoning: str) -> Mapped:
     ), reasoning
 
 
+def _refinement(event: Event, reasoning: str) -> Mapped:
+    again: Refinement = event.data
+    message = f"The answer could be better: round {again.round} of at most {again.of}."
+    data = dataclasses.asdict(again)
+    return StreamEvent(type=_TYPE.ORCHESTRATOR_MESSAGE, kind=REFINEMENT, message=message, data=data), reasoning
+
+
 def _output(event: Event, reasoning: str) -> Mapped:
     agent_id = event.executor_id or "agent"
     match event.data:
@@ -105,26 +122,6 @@ def _output(event: Event, reasoning: str) -> Mapped:
             return [*complete_reasoning(reasoning, agent_id), output], ""
         case _:  # our own result, which the run turns into its last event
             return None, reasoning
-
-
-def _request(event: Event, reasoning: str) -> Mapped:
-    name = event.request_type.__name__
-    data = {"request_id": event.request_id, "request_type": name, "request": _plain(event.data)}
-    return (
-        StreamEvent(type=_TYPE.ORCHESTRATOR_MESSAGE, kind="request", message=_request_title(name), data=data),
-        reasoning,
-    )
-
-
-def _request_title(type_name: str) -> str:
-    name = type_name.lower()
-    if "approval" in name:
-        return "Tool approval required"
-    if "user" in name and "input" in name:
-        return "User input required"
-    if "intervention" in name or "plan" in name:
-        return "Human intervention required"
-    return "Action required"
 
 
 def _group_chat(event: Event, reasoning: str) -> Mapped:
@@ -164,11 +161,11 @@ def _plain(value: Any) -> Any:
 
 HANDLERS: Mapping[str, Callable[[Event, str], Mapped]] = {
     PHASE: _phase,
+    REFINEMENT: _refinement,
     "status": _status,
     "output": _output,
     "intermediate": _output,
     "data": _output,
-    "request_info": _request,
     "group_chat": _group_chat,
     "handoff_sent": _handoff,
     "magentic_orchestrator": _magentic,
@@ -182,6 +179,7 @@ HANDLERS: Mapping[str, Callable[[Event, str], Mapped]] = {
             "executor_bypassed",
             "executor_failed",  # the exception itself follows
             "failed",
+            "request_info",  # a run asks its human by itself, when a workflow pauses
             "warning",
             "error",
         ),

@@ -10,19 +10,23 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
+import aiohttp
 import anyio
 import dspy
 
 from agentic_fleet.about import Check
-from agentic_fleet.errors import ModelFailed
+from agentic_fleet.errors import BadSetting, ModelFailed
 from agentic_fleet.settings import Settings
+from agentic_fleet.workflows.azure import SignedIn, Tokens, default_credential, deployment_url
 from agentic_fleet.workflows.chat import CompletionsChatClient
 from agentic_fleet.workflows.completions import Chunk, Completions
 from agentic_fleet.workflows.embedded import Embedded, open_embedded
 from agentic_fleet.workflows.endpoint import Endpoint, open_session
+from agentic_fleet.workflows.journal import Journaled
 from agentic_fleet.workflows.lm import build_lm
 from agentic_fleet.workflows.weights import PACKAGED_NAME, Weights, is_small, own_weights, packaged_weights
 
@@ -38,7 +42,8 @@ Provider = Literal["openai", "azure", "embedded"]
 class Model:
     """The one model of the process, for agents (`chat`) and decisions (`lm`); both stand on `completions`.
 
-    `name` is for clients. `small`: its plans are guesses and its answers drafts. `check` costs nothing.
+    `name` is for clients. `small`: its plans are guesses and its answers drafts. `check` costs nothing. `another`
+    reaches a model of another name at the same place, if there can be one.
     """
 
     name: str
@@ -48,6 +53,18 @@ class Model:
     chat: CompletionsChatClient
     lm: dspy.LM
     check: Callable[[], Check]
+    another: Callable[[str], Completions] | None = None
+
+    def named(self, name: str) -> CompletionsChatClient:
+        """A client for the model of that name at the same endpoint, over the same session. BadSetting: there is none.
+
+        Whether the endpoint knows the name shows when it is asked.
+        """
+        if name == self.completions.name:
+            return self.chat
+        if self.another is None:
+            raise BadSetting(f"there is no model {name!r} beside the embedded one")
+        return CompletionsChatClient(self.another(name))
 
 
 @asynccontextmanager
@@ -55,19 +72,13 @@ async def open_model(settings: Settings) -> AsyncIterator[Model]:
     """The model that `settings` choose. Returns at once; leaving the block ends every answer under way."""
     if settings.gguf is None and (settings.model or settings.azure_endpoint):
         async with open_session() as session:
-            target = _openai(settings) if settings.model else _azure(settings)
-            endpoint = Endpoint(
-                session,
-                url=target.url,
-                headers=target.headers,
-                model=target.model,
-                name=target.model,
-                timeout=settings.model_timeout,
-            )
-            said = f"{target.model} at {urlsplit(target.url).hostname}"
+            provider: Provider = "openai" if settings.model else "azure"
+            at = _openai(settings, session) if settings.model else _azure(settings, session)
+            name = settings.model or settings.azure_deployment or ""
+            said = f"{name} at {urlsplit(_address(settings)).hostname}"
             logger.info("model: %s", said)
             ready = Check(status="ok", detail=f"{said} is asked when a run needs it")
-            yield _model(endpoint, target.provider, small=False, check=lambda: ready)
+            yield _model(at(name), provider, small=False, check=lambda: ready, another=at)
     else:
         if settings.openai_api_key and not settings.model:
             logger.info("OPENAI_API_KEY is set, but FLEET_MODEL names no model there: the embedded one answers")
@@ -141,45 +152,57 @@ class Loading:
         return self._embedded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    provider: Provider
-    url: str
-    headers: Mapping[str, str]
-    model: str
+def _address(settings: Settings) -> str:
+    return (settings.openai_base_url or OPENAI) if settings.model else settings.azure_endpoint or ""
 
 
-def _openai(settings: Settings) -> _Target:
+def _openai(settings: Settings, session: aiohttp.ClientSession) -> Callable[[str], Completions]:
+    """Makes the endpoint of a model from its name."""
+    url = f"{_address(settings).rstrip('/')}/chat/completions"
     key = settings.openai_api_key
-    return _Target(
-        provider="openai",
-        url=f"{(settings.openai_base_url or OPENAI).rstrip('/')}/chat/completions",
-        headers={"Authorization": f"Bearer {key}"} if key else {},
-        model=settings.model or "",
-    )
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def endpoint(name: str) -> Completions:
+        return Endpoint(session, url=url, headers=headers, model=name, name=name, timeout=settings.model_timeout)
+
+    return endpoint
 
 
-def _azure(settings: Settings) -> _Target:
-    """Azure names the deployment in the path, and takes its key in a header of its own."""
-    resource, deployment = (settings.azure_endpoint or "").rstrip("/"), settings.azure_deployment or ""
-    return _Target(
-        provider="azure",
-        url=f"{resource}/openai/deployments/{quote(deployment, safe='')}/chat/completions"
-        f"?api-version={quote(settings.azure_api_version)}",
-        headers={"api-key": settings.azure_api_key or ""},
-        model=deployment,
-    )
+def _azure(settings: Settings, session: aiohttp.ClientSession) -> Callable[[str], Completions]:
+    """The same for a deployment. Azure takes its key in a header of its own, a token in the usual one."""
+    tokens = None if settings.azure_api_key else Tokens(default_credential())
+
+    def endpoint(name: str, headers: Mapping[str, str]) -> Completions:
+        url = deployment_url(settings, name)
+        return Endpoint(session, url=url, headers=headers, model=name, name=name, timeout=settings.model_timeout)
+
+    def signed_in(name: str) -> Completions:
+        if tokens:
+            return SignedIn(tokens, partial(endpoint, name))
+        return endpoint(name, {"api-key": settings.azure_api_key or ""})
+
+    return signed_in
 
 
-def _model(completions: Completions, provider: Provider, *, small: bool, check: Callable[[], Check]) -> Model:
+def _model(
+    completions: Completions,
+    provider: Provider,
+    *,
+    small: bool,
+    check: Callable[[], Check],
+    another: Callable[[str], Completions] | None = None,
+) -> Model:
+    """Agents and decisions stand on the journal, whichever model they ask."""
+    journaled = Journaled(completions)
     return Model(
         name=completions.name,
         provider=provider,
         small=small,
-        completions=completions,
-        chat=CompletionsChatClient(completions),
-        lm=build_lm(completions),
+        completions=journaled,
+        chat=CompletionsChatClient(journaled),
+        lm=build_lm(journaled),
         check=check,
+        another=(lambda name: Journaled(another(name))) if another else None,
     )
 
 

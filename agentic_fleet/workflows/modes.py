@@ -6,22 +6,26 @@ A workflow event per token costs more than the agent itself, so agents do not sp
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
 from agent_framework import Agent, ChatOptions, Message
 
+from agentic_fleet import jsontext
 from agentic_fleet.errors import ModelFailed, TimedOut, innermost
 from agentic_fleet.events import StreamEvent, StreamEventType
-from agentic_fleet.turns import Emit, ReasoningEffort, Turn
-from agentic_fleet.workflows.agents import Bounds
+from agentic_fleet.turns import Emit, PendingRequest, Turn
+from agentic_fleet.workflows.agents import EFFORT, Bounds
+from agentic_fleet.workflows.desk import Desk, Part, Paused, desk, playing
+from agentic_fleet.workflows.history import history_messages
 from agentic_fleet.workflows.mapping import complete_reasoning, map_update
 from agentic_fleet.workflows.plans import Plan, Work
 
 logger = logging.getLogger(__name__)
 
-_EFFORT: Mapping[ReasoningEffort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}  # OpenAI's words
+T = TypeVar("T")
+
 _TYPE = StreamEventType
 
 
@@ -31,7 +35,7 @@ class Answer:
 
     text: str
     agent: str
-    agents: tuple[str, ...]  # those that finished their part, in the order in which they did
+    agents: tuple[str, ...]  # those that finished their part, in working order
     cut: bool = False
     failed: Mapping[str, str] = field(default_factory=dict)  # agent -> why
 
@@ -39,7 +43,7 @@ class Answer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spoken:
     text: str
-    cut: bool
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +57,9 @@ class Shift:
     takes_effort: bool  # whether the model knows the option `reasoning_effort`
 
 
-async def work(shift: Shift, plan: Plan) -> Answer:
-    """Carry out the plan. Raises ModelFailed or TimedOut when there is no answer."""
-    return await _MODES[plan.mode](shift, plan)
-
-
 async def _alone(shift: Shift, plan: Plan) -> Answer:
     (agent,) = plan.agents
-    spoken = await _speak(shift, agent, shift.turn.ask.message, about=plan.subtasks.get(agent), answering=True)
+    spoken = await speak(shift, agent, shift.turn.ask.message, about=plan.subtasks.get(agent), answering=True)
     return Answer(text=spoken.text, agent=agent, agents=plan.agents, cut=spoken.cut)
 
 
@@ -71,19 +70,40 @@ async def _in_turn(shift: Shift, plan: Plan) -> Answer:
         prompt = _prompt(shift, plan, agent, reports=done, heading="The work so far:")
         if last:
             prompt += "\n\nYou are the last to work on this: give the complete answer to the task."
-        spoken = await _speak(shift, agent, prompt, about=plan.subtasks.get(agent), answering=last)
+        spoken = await speak(shift, agent, prompt, about=plan.subtasks.get(agent), answering=last)
         done[agent] = spoken.text
     return Answer(text=spoken.text, agent=agent, agents=plan.agents, cut=spoken.cut)
 
 
 async def _side_by_side(shift: Shift, plan: Plan) -> Answer:
+    reports, failures = await _reports(shift, plan)
+    if not reports:
+        raise failures[plan.agents[0]]
+    failed = {agent: str(error) for agent, error in failures.items()}
+    synthesist = shift.bounds.synthesis_agent
+    prompt = _prompt(shift, plan, None, reports=reports, heading="Your colleagues' reports:")
+    if failed:
+        prompt += f"\n\nWithout a report, say so if it matters: {', '.join(failed)}."
+    prompt += "\n\nMake one complete answer to the task out of the reports."
+    spoken = await speak(shift, synthesist, prompt, about="Make one answer of the reports.", answering=True)
+    return Answer(text=spoken.text, agent=synthesist, agents=tuple(reports), cut=spoken.cut, failed=failed)
+
+
+async def _reports(shift: Shift, plan: Plan) -> tuple[dict[str, str], dict[str, ModelFailed | TimedOut]]:
+    """What each agent wrote, or why it did not. Both are in the plan's order, whoever was first: prompts follow it.
+
+    Raises Paused, when all have come to rest, with whatever any of them wants to know.
+    """
     reports: dict[str, str] = {}
     failures: dict[str, ModelFailed | TimedOut] = {}
+    pauses: dict[str, Sequence[PendingRequest]] = {}
 
     async def report(agent: str) -> None:
         prompt = _prompt(shift, plan, agent)
         try:
-            reports[agent] = (await _speak(shift, agent, prompt, about=plan.subtasks.get(agent), answering=False)).text
+            reports[agent] = (await speak(shift, agent, prompt, about=plan.subtasks.get(agent), answering=False)).text
+        except Paused as paused:
+            pauses[agent] = paused.requests
         except (ModelFailed, TimedOut) as error:
             logger.warning("one agent of several failed: %s: %s", agent, type(error).__name__)
             failures[agent] = error
@@ -94,44 +114,71 @@ async def _side_by_side(shift: Shift, plan: Plan) -> Answer:
                 tasks.start_soon(report, agent)
     except ExceptionGroup as group:
         raise innermost(group) from None
-    if not reports:
-        raise failures[plan.agents[0]]
-    failed = {agent: str(error) for agent, error in failures.items()}
-    synthesist = shift.bounds.synthesis_agent
-    prompt = _prompt(shift, plan, None, reports=reports, heading="Your colleagues' reports:")
-    if failed:
-        prompt += f"\n\nWithout a report, say so if it matters: {', '.join(failed)}."
-    prompt += "\n\nMake one complete answer to the task out of the reports."
-    spoken = await _speak(shift, synthesist, prompt, about="Make one answer of the reports.", answering=True)
-    return Answer(text=spoken.text, agent=synthesist, agents=tuple(reports), cut=spoken.cut, failed=failed)
+    if pauses:
+        raise Paused(*(request for agent in plan.agents for request in pauses.get(agent, ())))
+    return _ordered(reports, plan), _ordered(failures, plan)
 
 
-_MODES: Mapping[Work, Callable[[Shift, Plan], Awaitable[Answer]]] = {
+def _ordered(found: Mapping[str, T], plan: Plan) -> dict[str, T]:
+    return {agent: found[agent] for agent in plan.agents if agent in found}
+
+
+MODES: Mapping[Work, Callable[[Shift, Plan], Awaitable[Answer]]] = {
     "fast": _alone,
     "delegated": _alone,
     "sequential": _in_turn,
     "parallel": _side_by_side,
 }
+"""Each carries out a plan. Raises ModelFailed or TimedOut when there is no answer, Paused when a human must decide."""
 
 
-async def _speak(shift: Shift, agent: str, prompt: str, *, about: str | None, answering: bool) -> Spoken:
-    """One agent's part, from `agent.start` to `agent.complete`, which carries the error when it fails."""
-    message = about or shift.team[agent].description
-    await shift.emit(StreamEvent(type=_TYPE.AGENT_START, agent_id=agent, author=agent, message=message))
+class _Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a part ended, as the journal keeps it. Failures too: the run may have gone on without that agent."""
+
+    text: str
+    cut: bool = False
+    failure: str | None = None
+
+    def spoken(self) -> Spoken:
+        """Raises the failure that it was."""
+        if self.failure:
+            raise (TimedOut if self.failure == TimedOut.__name__ else ModelFailed)(self.text)
+        return Spoken(text=self.text, cut=self.cut)
+
+
+async def speak(shift: Shift, agent: str, prompt: str, *, about: str | None, answering: bool) -> Spoken:
+    """One agent's part, from `agent.start` to `agent.complete`, which carries the error when it fails.
+
+    Raises ModelFailed, TimedOut, or Paused once the agent has come to rest. What an earlier turn has told is not told
+    again, and a part that had ended is not played again, unless readers begin anew. Text is `response.delta` when
+    `answering`, else `agent.delta`.
+    """
+    at, retell = desk.get() or Desk(shift.turn, shift.emit), shift.turn.retell
+    content = jsontext.encode((agent, prompt))
+    started, ended = await at.step("started", content), await at.step("ended", content)
+    if ended.value is not None and not retell:
+        return msgspec.json.decode(ended.value, type=_Ended).spoken()
+    if started.value is None or retell:
+        message = about or shift.team[agent].description
+        await shift.emit(StreamEvent(type=_TYPE.AGENT_START, agent_id=agent, author=agent, message=message))
+        await at.keep(started, b"1")
     try:
         spoken = await _in_time(shift, agent, prompt, _TYPE.RESPONSE_DELTA if answering else _TYPE.AGENT_DELTA)
     except (ModelFailed, TimedOut) as error:
+        kind = TimedOut if isinstance(error, TimedOut) else ModelFailed
         await shift.emit(StreamEvent(type=_TYPE.AGENT_COMPLETE, agent_id=agent, author=agent, error=str(error)))
+        await at.keep(ended, jsontext.encode(_Ended(text=str(error), failure=kind.__name__)))
         raise
     await shift.emit(StreamEvent(type=_TYPE.AGENT_OUTPUT, agent_id=agent, author=agent, message=spoken.text))
     await shift.emit(StreamEvent(type=_TYPE.AGENT_COMPLETE, agent_id=agent, author=agent))
+    await at.keep(ended, jsontext.encode(_Ended(text=spoken.text, cut=spoken.cut)))
     return spoken
 
 
 async def _in_time(shift: Shift, agent: str, prompt: str, text_type: StreamEventType) -> Spoken:
     limit = shift.bounds.agent_timeout
-    with anyio.move_on_after(limit) as scope:
-        spoken = await _stream(shift, agent, prompt, text_type)
+    with anyio.move_on_after(limit) as scope, playing(agent) as part:
+        spoken = await _stream(shift, part, prompt, text_type)
     if scope.cancelled_caught:
         raise TimedOut(f"The agent {agent} took longer than {limit:g} s.")
     if not spoken.text.strip():
@@ -139,23 +186,29 @@ async def _in_time(shift: Shift, agent: str, prompt: str, text_type: StreamEvent
     return spoken
 
 
-async def _stream(shift: Shift, agent: str, prompt: str, text_type: StreamEventType) -> Spoken:
-    parts: list[str] = []
+async def _stream(shift: Shift, part: Part, prompt: str, text_type: StreamEventType) -> Spoken:
+    """What the agent says. What it had said before the run paused is part of it, but is not told again."""
+    texts: list[str] = []
     room = shift.bounds.max_answer_characters
     reasoning = ""
-    messages = [*_history(shift), Message("user", [prompt])]
-    async with shift.team[agent].run(messages, stream=True, options=_options(shift)) as stream:
+    messages = [*await history_messages(shift.turn.history, shift.bounds), Message("user", [prompt])]
+    async with shift.team[part.agent].run(messages, stream=True, options=_options(shift)) as stream:
         async for update in stream:
-            events, reasoning = map_update(update, reasoning, agent_id=agent, text_type=text_type)
+            events, reasoning = map_update(update, reasoning, agent_id=part.agent, text_type=text_type)
+            telling = part.live or shift.turn.retell
+            reasoning = reasoning if telling else ""
             for event in _within(room, events):
-                parts.append(event.delta or "")
-                room -= len(parts[-1])
-                await shift.emit(event)
+                texts.append(event.delta or "")
+                room -= len(texts[-1])
+                if telling:
+                    await shift.emit(event)
             if room <= 0:
                 break
-    for event in complete_reasoning(reasoning, agent):
+    for event in complete_reasoning(reasoning, part.agent):
         await shift.emit(event)
-    return Spoken(text="".join(parts), cut=room <= 0)
+    if part.pauses:
+        raise Paused(*part.pauses)
+    return Spoken(text="".join(texts), cut=room <= 0)
 
 
 def _within(room: int, events: Sequence[StreamEvent]) -> Iterator[StreamEvent]:
@@ -172,22 +225,8 @@ def _options(shift: Shift) -> ChatOptions[Any]:
     options = ChatOptions[Any]()
     effort = shift.turn.ask.reasoning_effort
     if effort and shift.takes_effort:
-        options["reasoning_effort"] = _EFFORT[effort]  # type: ignore[typeddict-unknown-key]  # providers add keys
+        options["reasoning_effort"] = EFFORT[effort]  # type: ignore[typeddict-unknown-key]  # providers add keys
     return options
-
-
-def _history(shift: Shift) -> list[Message]:
-    """The newest of the conversation that fits, from a user's message on: chat templates insist on that."""
-    room, kept = shift.bounds.history_characters, list[Message]()
-    newest = shift.turn.history[-shift.bounds.history_messages :] if shift.bounds.history_messages else ()
-    for message in reversed(newest):
-        kept.append(Message(message.role, [message.content[:room]]))
-        room -= len(message.content)
-        if room <= 0:
-            break
-    while kept and kept[-1].role == "assistant":
-        kept.pop()
-    return kept[::-1]
 
 
 def _prompt(

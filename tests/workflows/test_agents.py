@@ -3,10 +3,15 @@
 import re
 from pathlib import Path
 
+import anyio
 import pytest
 
 from agentic_fleet.errors import BadSetting
-from agentic_fleet.workflows.agents import load_roster
+from agentic_fleet.settings import Settings
+from agentic_fleet.workflows.agents import build_team, load_roster
+from agentic_fleet.workflows.models import open_model
+from agentic_fleet.workflows.tools.toolbox import open_toolbox
+from tests.fake_openai import FakeOpenAI
 from tests.workflows.team import roster_file
 
 GOOD = """
@@ -28,9 +33,108 @@ def test_the_packaged_team_has_six_agents_with_short_instructions_of_their_own()
 
 
 def test_cards_carry_what_a_client_may_know() -> None:
-    card = load_roster().cards("Model One")[4]
-    assert (card.name, card.model, card.type, card.tools) == ("coder", "Model One", "agent", ())
-    assert card.description.startswith("Writes, fixes")
+    cards = {card.name: card for card in load_roster().cards("Model One")}
+    coder = cards["coder"]
+    assert (coder.name, coder.model, coder.type, coder.tools) == ("coder", "Model One", "agent", ())
+    assert coder.description.startswith("Writes, fixes")
+    assert cards["researcher"].tools == ("web_search", "fetch_url", "current_time")
+
+
+def test_a_card_names_the_model_of_an_agent_that_has_its_own(tmp_path: Path) -> None:
+    (card,) = load_roster(roster_file(tmp_path, f'{GOOD}model = "big"')).cards("Model One")
+    assert card.model == "big"
+
+
+TOOLS = """
+tools = ["calculate", "weather", "files"]
+[tools.weather]
+function = "weather:forecast"
+approval = true
+[tools.files]
+command = ["serve-files", "--root", "/data"]
+env = {KEY = "$KEY"}
+only = ["read"]
+[tools.calculate]
+timeout = 3
+"""
+
+
+def test_tools_have_tables_or_are_built_in(tmp_path: Path) -> None:
+    roster = load_roster(roster_file(tmp_path, GOOD + TOOLS))
+    assert roster["anna"].tools == ("calculate", "weather", "files")
+    assert list(roster.tools) == ["weather", "files", "calculate"]
+    assert (roster.tools["weather"].function, roster.tools["weather"].approval) == ("weather:forecast", True)
+    assert roster.tools["files"].command == ("serve-files", "--root", "/data")
+    assert roster.tools["calculate"].timeout == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"weather", ', '"whether", ', "agents.anna.tools: there is no tool 'whether'"),
+        ('function = "weather:forecast"', "", "tools.weather: needs exactly one of function, command and url"),
+        (
+            '"weather:forecast"',
+            '"a:b"\nurl = "http://x"',
+            "tools.weather: needs exactly one of function, command and url",
+        ),
+        ("timeout = 3", 'url = "http://x"', "tools.calculate.url: calculate is a built-in tool"),
+        ("timeout = 3", "timeout = 0", "tools.calculate.timeout: expected `float` > 0.0"),
+        ("timeout = 3", "pace = 3", "tools.calculate: object contains unknown field `pace`"),
+        ("[tools.weather]", "[tools.Weather]", "tools.Weather: a name is a small letter"),
+        ("approval = true", 'name = "x"', "tools.weather: must be a table without the key 'name'"),
+    ],
+)
+def test_what_is_wrong_with_a_tool_is_named_by_its_key(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert old in TOOLS
+    with pytest.raises(BadSetting) as refused:
+        load_roster(roster_file(tmp_path, GOOD + TOOLS.replace(old, new, 1)))
+    assert told in str(refused.value)
+
+
+async def test_an_agents_options_and_its_model_reach_the_endpoint(tmp_path: Path, fake: FakeOpenAI) -> None:
+    mine = 'model = "big"\ntemperature = 0.5\ntop_p = 0.9\nmax_tokens = 7\nreasoning_effort = "low"'
+    roster = load_roster(roster_file(tmp_path, f"{GOOD}{mine}\n[agents.otto]\n{GOOD.partition('[agents.anna]')[2]}"))
+    with anyio.fail_after(10):
+        async with open_model(Settings(model="small", openai_base_url=fake.base_url)) as model:
+            team = build_team(roster, model)
+            assert (await team["anna"].run("Hello")).text == (await team["otto"].run("Hello")).text == "Re: Hello"
+    anna, otto = (call.body for call in fake.calls)
+    keys = ("model", "temperature", "top_p", "max_tokens", "reasoning_effort")
+    assert [anna[key] for key in keys] == ["big", 0.5, 0.9, 7, "low"]
+    assert [otto.get(key) for key in keys] == ["small", None, None, None, None]
+    assert "tools" not in anna
+
+
+async def test_tools_come_from_the_toolbox(fake: FakeOpenAI) -> None:
+    roster = load_roster()
+    with anyio.fail_after(10):
+        async with (
+            open_model(Settings(model="m", openai_base_url=fake.base_url)) as model,
+            open_toolbox(roster.tools, {"calculate"}) as toolbox,
+        ):
+            team = build_team(roster, model, toolbox, [toolbox.gate])
+            await team["analyst"].run("Hello")
+            await team["coder"].run("Hello")
+    assert [tool["function"]["name"] for tool in fake.calls[0].body["tools"]] == ["calculate"]
+    assert "tools" not in fake.calls[1].body
+
+
+async def test_beside_the_embedded_model_there_is_no_other(tmp_path: Path) -> None:
+    roster = load_roster(roster_file(tmp_path, f'{GOOD}model = "big"'))
+    with anyio.fail_after(10):
+        async with open_model(Settings()) as model:
+            with pytest.raises(
+                BadSetting, match=r"agents\.anna\.model: there is no model 'big' beside the embedded one"
+            ):
+                build_team(roster, model)
+
+
+async def test_the_embedded_model_is_not_told_an_effort(tmp_path: Path) -> None:
+    roster = load_roster(roster_file(tmp_path, f'{GOOD}reasoning_effort = "low"'))
+    with anyio.fail_after(10):
+        async with open_model(Settings()) as model:
+            assert "reasoning_effort" not in build_team(roster, model)["anna"].default_options
 
 
 def test_a_roster_of_ones_own_is_taken(tmp_path: Path) -> None:
@@ -46,7 +150,10 @@ def test_a_roster_of_ones_own_is_taken(tmp_path: Path) -> None:
         ("[workflow]", "[workflow]\nmax_agents = 0", "workflow.max_agents: expected `int` >= 1"),
         ("[workflow]", "[workflow]\nagent_timeout = 0", "workflow.agent_timeout: expected `float` > 0.0"),
         ("[workflow]", "[workflow]\npace = 3", "workflow: object contains unknown field `pace`"),
-        ("[workflow]", "[tools]\n[workflow]", "tools: unknown table"),
+        ("[workflow]", "[tuls]\n[workflow]", "tuls: unknown table"),
+        ("[workflow]", "tools = 3\n[workflow]", "tools: must hold tables [tools.NAME]"),
+        ("[workflow]", "[workflow]\nhistory_tokens = 10", "workflow.history_tokens: expected `int` >= 100"),
+        ('"Do it."', '"Do it."\nreasoning_effort = "maximal"', "agents.anna.reasoning_effort: invalid enum value"),
         ("[agents.anna]", "[agents.Anna]", "agents.Anna: a name is a small letter and up to 31 of a-z, 0-9, _ and -"),
         ('skill = "doing"', "", "agents.anna: object missing required field `skill`"),
         ('"Do it."', '" "', "agents.anna.instructions: expected `str` matching regex '\\\\S'"),

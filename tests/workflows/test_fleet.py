@@ -8,14 +8,28 @@ import anyio
 import pytest
 from agent_framework import Executor, WorkflowBuilder, WorkflowContext, handler
 
+from agentic_fleet.errors import TimedOut
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.settings import Settings
 from agentic_fleet.turns import Mode
 from agentic_fleet.workflows import fleet as fleet_module
 from agentic_fleet.workflows.endpoint import Endpoint
-from agentic_fleet.workflows.fleet import build_fleet
+from agentic_fleet.workflows.fleet import open_fleet
+from agentic_fleet.workflows.messages import Begun
 from tests.fake_openai import FakeOpenAI, Reply, answer
-from tests.workflows.team import Screen, Script, decision, fleet_over, model_over, plan, roster_file, says, turn
+from tests.workflows.team import (
+    Screen,
+    Script,
+    bounded,
+    decision,
+    finished,
+    fleet_over,
+    model_over,
+    plan,
+    roster_file,
+    says,
+    turn,
+)
 
 _TYPE = StreamEventType
 TEAMS: dict[Mode, tuple[str, ...]] = {
@@ -23,13 +37,15 @@ TEAMS: dict[Mode, tuple[str, ...]] = {
     "delegated": ("writer",),
     "sequential": ("researcher", "writer"),
     "parallel": ("researcher", "analyst", "coder"),
+    "handoff": ("researcher", "writer"),
+    "discussion": ("researcher", "writer"),
 }
 
 
 async def test_a_fast_run_makes_one_call_and_still_shows_every_phase(fake: FakeOpenAI, endpoint: Endpoint) -> None:
     screen = Screen()
     with anyio.fail_after(10):
-        result = await fleet_over(endpoint).run(turn("Hello there!"), screen)
+        result = await finished(fleet_over(endpoint), turn("Hello there!"), screen)
     assert len(fake.calls) == 1
     assert result.text == screen.text() == "Re: Hello there!"
     thoughts = [e.kind for e in screen.of(_TYPE.ORCHESTRATOR_THOUGHT)]
@@ -43,11 +59,16 @@ async def test_a_delegated_run_makes_three_calls(fake: FakeOpenAI, endpoint: End
     fake.reply = Script(plan=plan("delegated", "writer"))
     screen = Screen()
     with anyio.fail_after(10):
-        result = await fleet_over(endpoint).run(turn(), screen)
+        result = await finished(fleet_over(endpoint), turn(), screen)
     assert [decision(call.body) for call in fake.calls] == ["plan", None, "assessment"]
-    assert screen.thought("analysis") == {"complexity": "complex", "capabilities": ["writing"], "decided_by": "model"}
+    assert screen.thought("analysis") == {
+        "complexity": "complex",
+        "capabilities": ["writing"],
+        "decided_by": "model",
+        "cached": False,
+    }
     assert screen.thought("routing")["subtasks"] == {"writer": "the part of writer"}
-    assert screen.thought("quality") == {"score": 9.0, "flag": None, "missing": "", "decided_by": "model"}
+    assert screen.thought("quality") == {"score": 9.0, "flag": None, "missing": "", "decided_by": "model", "round": 1}
     assert (result.quality_score, result.quality_flag) == (9.0, None)
 
 
@@ -56,7 +77,7 @@ async def test_a_poor_score_flags_the_answer(fake: FakeOpenAI, endpoint: Endpoin
     fake.reply = Script(plan=plan("delegated", "writer"), assessment=poor)
     screen = Screen()
     with anyio.fail_after(10):
-        result = await fleet_over(endpoint).run(turn(), screen)
+        result = await finished(fleet_over(endpoint, roster=bounded(max_refinements=0)), turn(), screen)
     assert (result.quality_score, result.quality_flag) == (3.0, "low_confidence")
     (shown,) = [e for e in screen.of(_TYPE.ORCHESTRATOR_THOUGHT) if e.kind == "quality"]
     assert (shown.quality_score, shown.quality_flag, shown.message) == (3.0, "low_confidence", "3 of 10. The poem.")
@@ -109,6 +130,23 @@ async def test_cancelling_while_a_decision_is_made_closes_its_connection(fake: F
     assert (fake.hangups, len(fake.calls)) == (1, 1)
 
 
+async def test_a_phase_that_takes_too_long_is_named(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    fake.reply = lambda body: says("{", hold_before=anyio.Event())
+    with anyio.fail_after(10), pytest.raises(TimedOut, match=r"^The phase analysis took longer than 0\.2 s\.$"):
+        await fleet_over(endpoint, roster=bounded(phase_timeout=0.2)).run(turn(), Screen())
+    await fake.settled()
+    assert fake.hangups == 1
+
+
+async def test_an_execution_that_takes_too_long_closes_every_connection(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    held = says("a", "b", hold_after=(1, anyio.Event()))
+    fake.reply = Script(plan=plan("parallel", "researcher", "analyst"), says={"researcher": held, "analyst": held})
+    with anyio.fail_after(10), pytest.raises(TimedOut, match=r"^The phase execution took longer than 0\.5 s\.$"):
+        await fleet_over(endpoint, roster=bounded(phase_timeout=0.5)).run(turn(), Screen())
+    await fake.settled()
+    assert fake.hangups == 2
+
+
 async def test_cancelling_while_the_run_does_not_take_events_ends_it(fake: FakeOpenAI, endpoint: Endpoint) -> None:
     blocked = anyio.Event()
 
@@ -148,7 +186,7 @@ async def test_runs_at_the_same_time_do_not_mix(fake: FakeOpenAI, endpoint: Endp
 
     async def run(marker: str) -> None:
         task = f"Explain what the word {marker} could mean and then write a story about it."
-        results[marker] = (await fleet.run(turn(task), screens[marker])).text
+        results[marker] = (await finished(fleet, turn(task), screens[marker])).text
 
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
@@ -171,7 +209,7 @@ async def test_a_graph_that_ends_without_an_answer_is_an_error(
 
 class Silent(Executor):
     @handler
-    async def drop(self, _: fleet_module.Begun, context: WorkflowContext[str]) -> None:
+    async def drop(self, _: Begun, context: WorkflowContext[str]) -> None:
         pass
 
 
@@ -179,9 +217,9 @@ async def test_building_with_a_small_model_trains_a_classifier_that_plans(
     fake: FakeOpenAI, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "agentic_fleet"), anyio.fail_after(60):
-        fleet = await build_fleet(Settings(), model_over(endpoint, small=True))
         screen = Screen()
-        await fleet.run(turn(), screen)
+        async with open_fleet(Settings(), model_over(endpoint, small=True)) as fleet:
+            await fleet.run(turn(), screen)
     assert "the classifier plans; on the held-out tasks" in caplog.text
     assert screen.thought("routing")["decided_by"] == "classifier"
     assert screen.thought("quality")["decided_by"] == "rules"
@@ -195,8 +233,9 @@ async def test_a_roster_of_strangers_is_planned_for_by_rules(
     text = f'[workflow]\nfast_agent = "anna"\nsynthesis_agent = "anna"\n[agents.anna]\n{agent}\n[agents.otto]\n{agent}'
     screen = Screen()
     with anyio.fail_after(10):
-        fleet = await build_fleet(Settings(roster=roster_file(tmp_path, text)), model_over(endpoint, small=True))
-        await fleet.run(turn(), screen)
+        settings = Settings(roster=roster_file(tmp_path, text))
+        async with open_fleet(settings, model_over(endpoint, small=True)) as fleet:
+            await fleet.run(turn(), screen)
     assert "rules plan instead of the classifier" in caplog.text
     assert screen.thought("routing")["decided_by"] == "rule"
     assert screen.thought("routing")["agents"] == ["anna", "otto"]
@@ -206,6 +245,23 @@ async def test_building_with_a_large_model_lets_the_model_plan(fake: FakeOpenAI,
     fake.reply = Script(plan=plan("delegated", "coder"))
     screen = Screen()
     with anyio.fail_after(10):
-        fleet = await build_fleet(Settings(), model_over(endpoint, small=False))
-        await fleet.run(turn(), screen)
+        async with open_fleet(Settings(), model_over(endpoint, small=False)) as fleet:
+            await fleet.run(turn(), screen)
     assert screen.thought("routing")["decided_by"] == "model"
+
+
+async def test_the_tools_of_the_roster_are_checked_and_work(
+    fake: FakeOpenAI, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    agent = 'description = "d"\ninstructions = "i"\nskill = "sums"\ntools = ["calculate", "gone"]'
+    text = '[workflow]\nfast_agent = "anna"\nsynthesis_agent = "anna"\n[tools.gone]\nfunction = "no_such:thing"\n'
+    sums = says(tool_calls=[("calculate", '{"expression": "6*7"}')])
+    fake.reply = lambda body: says("It is 42.") if body["messages"][-1]["role"] == "tool" else sums
+    settings = Settings(roster=roster_file(tmp_path, f"{text}[agents.anna]\n{agent}"))
+    with anyio.fail_after(10):
+        async with open_fleet(settings, model_over(endpoint, small=False)) as fleet:
+            assert {name: check.status for name, check in fleet.checks.items()} == {"calculate": "ok", "gone": "failed"}
+            screen = Screen()
+            result = await finished(fleet, turn("What is 6 times 7?", mode="fast"), screen)
+    assert result.text == "It is 42."
+    assert (screen.of(_TYPE.TOOL_RESULT)[0].data or {})["result"] == "42"

@@ -7,7 +7,15 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from agent_framework import Executor, Workflow, WorkflowBuilder, WorkflowContext, WorkflowEvent, handler
+from agent_framework import (
+    Executor,
+    InMemoryCheckpointStorage,
+    Workflow,
+    WorkflowBuilder,
+    WorkflowContext,
+    WorkflowEvent,
+    handler,
+)
 
 from agentic_fleet.errors import BadSetting
 from agentic_fleet.workflows import framework
@@ -78,8 +86,8 @@ class Deaf(Executor):
                 await self.release.wait()
 
 
-def chain(*stages: Executor) -> Workflow:
-    builder = WorkflowBuilder(start_executor=stages[0], output_from=[stages[-1]])
+def chain(*stages: Executor, name: str | None = None) -> Workflow:
+    builder = WorkflowBuilder(start_executor=stages[0], name=name, output_from=[stages[-1]])
     return (builder.add_chain(list(stages)) if len(stages) > 1 else builder).build()
 
 
@@ -95,6 +103,25 @@ async def test_all_events_of_a_stage_are_handled_before_the_next_stage_starts() 
                     notes.append(f"{event.data} seen")
     expected = [[f"{id} works", f"{id}a seen", f"{id}b seen"] for id in "123"]
     assert notes == [note for stage in expected for note in stage]
+
+
+async def test_a_workflow_starts_at_a_checkpoint_that_another_instance_has_left() -> None:
+    storage, notes = InMemoryCheckpointStorage(), list[str]()
+    with anyio.fail_after(5):
+        async with owned_events(
+            chain(*(Stage(id, notes) for id in "123"), name="noted"), Step(0), checkpoint_storage=storage
+        ) as events:
+            await _drain(events)
+        assert notes == ["1 works", "2 works", "3 works"]
+        before_3 = [kept for kept in await storage.list_checkpoints(workflow_name="noted") if "2" in kept.messages]
+        (checkpoint,) = before_3
+        async with owned_events(
+            chain(*(Stage(id, notes) for id in "123"), name="noted"),
+            checkpoint_id=checkpoint.checkpoint_id,
+            checkpoint_storage=storage,
+        ) as events:
+            await _drain(events)
+    assert notes == ["1 works", "2 works", "3 works", "3 works"]
 
 
 async def test_an_exception_of_the_workflow_comes_out_as_it_was_raised() -> None:

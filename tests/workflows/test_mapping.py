@@ -2,7 +2,6 @@
 
 import logging
 import typing
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +19,15 @@ from agent_framework import (
 from agentic_fleet import jsontext
 from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.turns import Result
-from agentic_fleet.workflows.mapping import HANDLERS, PHASE, Phase, map_update, map_workflow_event
+from agentic_fleet.workflows.mapping import (
+    HANDLERS,
+    PHASE,
+    REFINEMENT,
+    Phase,
+    Refinement,
+    map_update,
+    map_workflow_event,
+)
 
 
 def event(type: str, data: Any = None, **fields: Any) -> WorkflowEvent[Any]:
@@ -34,7 +41,7 @@ def mapped(given: WorkflowEvent[Any]) -> StreamEvent:
 
 
 def test_every_event_type_of_the_framework_and_our_own_has_a_rule() -> None:
-    assert set(HANDLERS) == {*typing.get_args(WorkflowEventType), PHASE}
+    assert set(HANDLERS) == {*typing.get_args(WorkflowEventType), PHASE, REFINEMENT}
 
 
 def test_an_unknown_type_is_skipped_with_one_debug_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -46,7 +53,7 @@ def test_an_unknown_type_is_skipped_with_one_debug_line(caplog: pytest.LogCaptur
 @pytest.mark.parametrize(
     "type",
     ["started", "superstep_started", "superstep_completed", "executor_invoked", "executor_completed"]
-    + ["executor_bypassed", "executor_failed", "failed", "warning", "error"],
+    + ["executor_bypassed", "executor_failed", "failed", "request_info", "warning", "error"],
 )
 def test_how_the_graph_is_run_is_not_shown(type: str) -> None:
     assert map_workflow_event(event(type, "a whole conversation"), "so far") == (None, "so far")
@@ -116,43 +123,11 @@ def test_our_own_result_is_left_to_the_run() -> None:
     assert map_workflow_event(event("output", result), "") == (None, "")
 
 
-@dataclass
-class ToolApproval:
-    tool: str
-
-
-@dataclass
-class UserInput:
-    question: str
-
-
-@dataclass
-class PlanReview:
-    plan: str
-
-
-@dataclass
-class Other:
-    thing: str
-
-
-@pytest.mark.parametrize(
-    ("request_", "message"),
-    [
-        (ToolApproval("rm"), "Tool approval required"),
-        (UserInput("which?"), "User input required"),
-        (PlanReview("1, 2"), "Human intervention required"),
-        (Other("x"), "Action required"),
-    ],
-)
-def test_a_request_says_what_is_needed(request_: Any, message: str) -> None:
-    asked = WorkflowEvent.request_info(
-        request_id="q1", source_executor_id="x", request_data=request_, response_type=str
-    )
-    shown = mapped(asked)
-    assert (shown.type, shown.kind, shown.message) == ("orchestrator.message", "request", message)
-    name = type(request_).__name__
-    assert shown.data == {"request_id": "q1", "request_type": name, "request": vars(request_)}
+def test_a_refinement_says_which_round_begins() -> None:
+    shown = mapped(event(REFINEMENT, Refinement(round=2, of=3, missing="The poem.")))
+    assert (shown.type, shown.kind) == ("orchestrator.message", "refinement")
+    assert shown.message == "The answer could be better: round 2 of at most 3."
+    assert shown.data == {"round": 2, "of": 3, "missing": "The poem."}
 
 
 class GroupChatRequestSentEvent(SimpleNamespace):

@@ -1,19 +1,30 @@
 """Which model answers, and what is said while none can."""
 
 import logging
+import sys
+import threading
+from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
+import aiohttp
 import anyio
 import pytest
 from agent_framework import Message
 
-from agentic_fleet.errors import ModelFailed
+from agentic_fleet.errors import BadSetting, ModelFailed
 from agentic_fleet.settings import Settings
 from agentic_fleet.workflows import models
+from agentic_fleet.workflows.azure import SignedIn, Tokens
 from agentic_fleet.workflows.completions import Completions
+from agentic_fleet.workflows.desk import Desk, at
+from agentic_fleet.workflows.endpoint import Endpoint
+from agentic_fleet.workflows.lm import configure_dspy
 from agentic_fleet.workflows.models import Loading, open_model
 from tests.fake_openai import FakeOpenAI
+from tests.workflows.team import Notebook, Screen, turn
 
 KEY = "sk-secret"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4, "temperature": 0}
@@ -121,6 +132,129 @@ async def test_azure_is_asked_by_deployment(fake: FakeOpenAI) -> None:
     assert fake.calls[0].path == "/openai/deployments/my gpt/chat/completions?api-version=2024-10-21"
     assert fake.calls[0].headers["api-key"] == KEY
     assert "authorization" not in fake.calls[0].headers
+
+
+async def test_another_model_at_the_same_endpoint_is_asked_by_its_name(fake: FakeOpenAI) -> None:
+    settings = Settings(model="gpt-x", openai_base_url=fake.base_url, openai_api_key=KEY)
+    with anyio.fail_after(10):
+        async with open_model(settings) as model:
+            response = await model.named("gpt-y").get_response([Message("user", ["Hello"])])
+            assert model.named("gpt-x") is model.chat
+    assert "Hello" in response.text
+    assert fake.calls[0].body["model"] == "gpt-y"
+    assert fake.calls[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_another_model_of_azure_is_another_deployment(fake: FakeOpenAI) -> None:
+    settings = Settings(azure_endpoint=fake.url, azure_api_key=KEY, azure_deployment="one")
+    with anyio.fail_after(10):
+        async with open_model(settings) as model:
+            await model.named("two").get_response([Message("user", ["Hello"])])
+    assert fake.calls[0].path.startswith("/openai/deployments/two/chat/completions?")
+
+
+async def test_agents_and_decisions_get_the_answers_that_a_run_has_had_without_a_call(fake: FakeOpenAI) -> None:
+    memory = Notebook()
+    configure_dspy()
+    with anyio.fail_after(10):
+        async with open_model(Settings(model="m", openai_base_url=fake.base_url)) as model:
+            for _ in range(2):
+                with at(Desk(turn(memory=memory), Screen())):
+                    response = await model.chat.get_response([Message("user", ["Hello"])])
+                    assert response.text == "Re: Hello"
+                    assert await model.lm.acall("How good is it?") == ["Re: How good is it?"]
+                    await model.named("other").get_response([Message("user", ["Good night"])])
+    assert len(fake.calls) == 3
+
+
+class Clock:
+    """Time as a test likes it, and a credential whose tokens last an hour of it."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.scopes: list[str] = []
+        self.threads: set[int] = set()
+
+    def get_token(self, *scopes: str) -> "Clock.Token":
+        self.scopes += scopes
+        self.threads.add(threading.get_ident())
+        return Clock.Token(token=f"token-{len(self.scopes)}", expires_on=int(self.now) + 3600)
+
+    @dataclass(frozen=True)
+    class Token:
+        token: str
+        expires_on: int
+
+
+def signed_in(fake: FakeOpenAI, session: aiohttp.ClientSession, tokens: Tokens) -> SignedIn:
+    def endpoint(headers: Mapping[str, str]) -> Endpoint:
+        url = f"{fake.base_url}/chat/completions"
+        return Endpoint(session, url=url, headers=headers, model="m", name="m", timeout=30)
+
+    return SignedIn(tokens, endpoint)
+
+
+async def test_without_a_key_a_token_signs_in_and_is_replaced_before_it_ends(
+    fake: FakeOpenAI, session: aiohttp.ClientSession
+) -> None:
+    clock = Clock()
+    completions = signed_in(fake, session, Tokens(clock, lambda: clock.now))
+    with anyio.fail_after(10):
+        for later in (0, 3_299, 2):
+            clock.now += later
+            assert "Hello" in await answer(completions)
+    sent = [call.headers["authorization"] for call in fake.calls]
+    assert sent == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
+    assert set(clock.scopes) == {"https://cognitiveservices.azure.com/.default"}
+    assert threading.get_ident() not in clock.threads
+    assert completions.name == "m"
+    assert completions.constrained
+
+
+async def test_those_who_come_together_get_one_token(fake: FakeOpenAI, session: aiohttp.ClientSession) -> None:
+    clock = Clock()
+    completions = signed_in(fake, session, Tokens(clock, lambda: clock.now))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(answer, completions)
+    assert (len(clock.scopes), len(fake.calls)) == (1, 5)
+
+
+async def test_a_credential_that_fails_fails_the_answer_with_a_text_that_is_safe_to_show(
+    fake: FakeOpenAI, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Clock):
+        def get_token(self, *scopes: str) -> Clock.Token:
+            raise OSError("tenant 1234 is unknown")
+
+    with anyio.fail_after(10), pytest.raises(ModelFailed, match=r"^The service could not sign in to the model\.$"):
+        await answer(signed_in(fake, session, Tokens(Broken())))
+    assert "no Azure token: OSError" in caplog.text
+    assert "1234" not in caplog.text
+    assert not fake.calls
+
+
+async def test_azure_without_a_key_takes_the_identity_that_azure_identity_finds(
+    fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for the package: what it finds depends on the machine."""
+    package = ModuleType("azure.identity")
+    package.DefaultAzureCredential = Clock  # type: ignore[attr-defined]  # that is what stands in
+    monkeypatch.setitem(sys.modules, "azure", ModuleType("azure"))
+    monkeypatch.setitem(sys.modules, "azure.identity", package)
+    with anyio.fail_after(10):
+        async with open_model(Settings(azure_endpoint=fake.url, azure_deployment="one")) as model:
+            assert "Hello" in await answer(model.completions)
+    assert fake.calls[0].headers["authorization"] == "Bearer token-1"
+    assert "api-key" not in fake.calls[0].headers
+
+
+async def test_azure_with_neither_a_key_nor_azure_identity_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+    with pytest.raises(BadSetting, match="needs AZURE_OPENAI_API_KEY, or the package azure-identity"):
+        async with open_model(Settings(azure_endpoint="http://127.0.0.1:9", azure_deployment="one")):
+            pass
 
 
 async def test_a_key_without_a_model_name_is_remarked_upon(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,15 +1,17 @@
 """Agents at work, over real HTTP: what each mode shows, in which order, and what it makes of failures."""
 
 import anyio
+import msgspec
 import pytest
 
 from agentic_fleet.conversations import Message
 from agentic_fleet.errors import ModelFailed, TimedOut
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.turns import Mode
+from agentic_fleet.workflows.agents import Roster
 from agentic_fleet.workflows.endpoint import Endpoint
 from tests.fake_openai import FakeOpenAI, Reply
-from tests.workflows.team import Screen, Script, bounded, fleet_over, plan, says, turn, with_history
+from tests.workflows.team import Screen, Script, bounded, finished, fleet_over, plan, says, turn, with_history
 
 _TYPE = StreamEventType
 
@@ -18,7 +20,7 @@ async def test_delegated_streams_one_agents_tokens_as_the_answer(fake: FakeOpenA
     fake.reply = Script(plan=plan("delegated", "writer"), says={"writer": says("Ebb", " and", " flow.")})
     screen = Screen()
     with anyio.fail_after(10):
-        result = await fleet_over(endpoint).run(turn(), screen)
+        result = await finished(fleet_over(endpoint), turn(), screen)
     assert [e.delta for e in screen.of(_TYPE.RESPONSE_DELTA)] == ["Ebb", " and", " flow."]
     assert (result.text, result.agent_id) == ("Ebb and flow.", "writer")
     assert screen.story() == [
@@ -44,7 +46,7 @@ async def test_in_sequence_each_agent_sees_the_work_so_far_and_the_last_one_answ
     fake.reply = Script(plan=plan("sequential", "researcher", "writer"), says=said)
     screen = Screen()
     with anyio.fail_after(10):
-        result = await fleet_over(endpoint).run(turn(), screen)
+        result = await finished(fleet_over(endpoint), turn(), screen)
     assert (result.text, result.agent_id) == ("O moon!", "writer")
     assert screen.text() == "O moon!"
     assert screen.text(_TYPE.AGENT_DELTA, "researcher") == "The moon pulls."
@@ -78,13 +80,13 @@ async def test_in_parallel_all_work_at_once_and_one_synthesis_answers(fake: Fake
                 go.set()
 
             tasks.start_soon(let_go)
-            result = await fleet_over(endpoint).run(turn(), screen)
+            result = await finished(fleet_over(endpoint), turn(), screen)
     assert (result.text, screen.text(), result.agent_id) == ("All told.", "All told.", "writer")
     for name in ("researcher", "analyst", "coder"):
         assert screen.text(_TYPE.AGENT_DELTA, name) == f"{name} reports."
         assert f"## {name}\n{name} reports." in fake.calls[4].body["messages"][-1]["content"]
     assert {e.agent_id for e in screen.of(_TYPE.AGENT_COMPLETE)[:3]} == {"researcher", "analyst", "coder"}
-    assert sorted(screen.thought("execution")["agents"]) == ["analyst", "coder", "researcher"]
+    assert screen.thought("execution")["agents"] == ["researcher", "analyst", "coder"]
 
 
 async def test_one_failing_agent_of_several_does_not_fail_the_others(fake: FakeOpenAI, endpoint: Endpoint) -> None:
@@ -92,7 +94,7 @@ async def test_one_failing_agent_of_several_does_not_fail_the_others(fake: FakeO
     fake.reply = Script(plan=plan("parallel", "researcher", "analyst"), says=said)
     screen = Screen()
     with anyio.fail_after(10):
-        result = await fleet_over(endpoint).run(turn(), screen)
+        result = await finished(fleet_over(endpoint), turn(), screen)
     assert result.text == "Told."
     (failed,) = [e for e in screen.of(_TYPE.AGENT_COMPLETE) if e.error]
     assert failed.agent_id == "analyst"
@@ -141,7 +143,7 @@ async def test_an_agent_that_hangs_in_parallel_counts_as_one_without_a_report(
     fake.reply = Script(plan=plan("parallel", "researcher", "analyst"), says=said)
     screen = Screen()
     with anyio.fail_after(10):
-        result = await fleet_over(endpoint, roster=bounded(agent_timeout=0.5)).run(turn(), screen)
+        result = await finished(fleet_over(endpoint, roster=bounded(agent_timeout=0.5)), turn(), screen)
     assert result.text == "Told."
     assert screen.thought("execution")["failed"] == {"analyst": "The agent analyst took longer than 0.5 s."}
 
@@ -153,9 +155,11 @@ async def test_an_answer_is_stopped_at_its_bound_and_its_connection_closed(
     fake.reply = Script(plan=plan("delegated", "writer"), says={"writer": endless})
     screen = Screen()
     with anyio.fail_after(10):
-        result = await fleet_over(endpoint, roster=bounded(max_answer_characters=100)).run(turn(), screen)
+        result = await finished(
+            fleet_over(endpoint, roster=bounded(max_answer_characters=100, max_refinements=0)), turn(), screen
+        )
     assert result.text == screen.text() == ("0123456789" * 10)
-    assert screen.thought("progress") == {"verdict": "continue", "decided_by": "rules"}
+    assert screen.thought("progress") == {"verdict": "continue", "decided_by": "rules", "round": 1}
     await fake.settled()
     assert fake.hangups == 1
 
@@ -164,7 +168,7 @@ async def test_reasoning_is_shown_apart_from_the_answer(fake: FakeOpenAI, endpoi
     fake.reply = lambda body: says("Yes.", reasoning=["Let me", " see"])
     screen = Screen()
     with anyio.fail_after(10):
-        result = await fleet_over(endpoint).run(turn(mode="fast"), screen)
+        result = await finished(fleet_over(endpoint), turn(mode="fast"), screen)
     assert result.text == "Yes."
     assert [e.reasoning for e in screen.of(_TYPE.REASONING_DELTA)] == ["Let me", " see"]
     assert [e.reasoning for e in screen.of(_TYPE.REASONING_COMPLETED)] == ["Let me see"]
@@ -181,10 +185,10 @@ async def test_the_newest_of_the_conversation_is_passed_on_within_its_bound(
         for at, text in enumerate(["too old", "also", "u" * 60, "a" * 60])
     ]
     with anyio.fail_after(10):
-        fleet = fleet_over(endpoint, roster=bounded(history_characters=100))
+        fleet = fleet_over(endpoint, roster=bounded(history_messages=2))
         await fleet.run(with_history(turn(mode="fast"), *history), Screen())
     assert [(m["role"], m["content"]) for m in fake.calls[0].body["messages"][1:]] == [
-        ("user", "u" * 40),
+        ("user", "u" * 60),
         ("assistant", "a" * 60),
         ("user", turn().ask.message),
     ]
@@ -199,6 +203,32 @@ async def test_the_reasoning_effort_reaches_the_model_in_its_own_words(
     with anyio.fail_after(10):
         await fleet_over(endpoint).run(turn(mode="fast", reasoning_effort=effort), Screen())
     assert fake.calls[0].body.get("reasoning_effort") == sent
+
+
+async def test_the_asks_effort_overrides_the_members_own(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    roster = bounded()
+    members = {name: msgspec.structs.replace(member, reasoning_effort="none") for name, member in roster.items()}
+    fleet = fleet_over(endpoint, roster=Roster(members, roster.bounds))
+    with anyio.fail_after(10):
+        await fleet.run(turn(mode="fast", reasoning_effort="maximal"), Screen())
+        await fleet.run(turn(mode="fast"), Screen())
+    assert [call.body.get("reasoning_effort") for call in fake.calls] == ["high", "none"]
+
+
+async def test_the_synthesis_is_asked_the_same_whoever_reports_first(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    asked: list[str] = []
+    for last in ("researcher", "analyst"):
+        go = anyio.Event()
+        screen = Screen()
+        said = {name: says(f"{name}.", hold_before=go if name == last else None) for name in ("researcher", "analyst")}
+        fake.reply = Script(plan=plan("parallel", "researcher", "analyst"), says=said)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(fleet_over(endpoint).run, turn(), screen)
+                await screen.wait_for(lambda screen=screen: bool(screen.of(_TYPE.AGENT_COMPLETE)))  # type: ignore[misc]  # its default
+                go.set()
+        asked.append(fake.calls[-2].body["messages"][-1]["content"])
+    assert asked[0] == asked[1]
 
 
 async def test_what_a_failing_emit_raises_comes_out_even_from_parallel_agents(

@@ -1,0 +1,179 @@
+"""The handoff: an agent does the task or passes it to a colleague, who does the same.
+
+It is Agent Framework's: agents hand over by calling a tool that it gives them. A model that knows no tools hands over
+to nobody, and the first agent answers.
+"""
+
+import copy
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import msgspec
+from agent_framework import Agent, AgentContext, AgentMiddleware, AgentResponseUpdate, Message, Workflow
+from agent_framework_orchestrations import HandoffBuilder
+
+from agentic_fleet.errors import ModelFailed, TimedOut
+from agentic_fleet.events import StreamEventType
+from agentic_fleet.workflows.agents import EFFORT
+from agentic_fleet.workflows.desk import Part, Paused, playing
+from agentic_fleet.workflows.framework import owned_events
+from agentic_fleet.workflows.history import history_messages
+from agentic_fleet.workflows.mapping import complete_reasoning, map_update
+from agentic_fleet.workflows.modes import Answer, Shift
+from agentic_fleet.workflows.plans import Plan, Said
+from agentic_fleet.workflows.told import Failure, Told, of, thought
+
+logger = logging.getLogger(__name__)
+
+_TYPE = StreamEventType
+_REASON_CHARACTERS = 300  # of what an agent says when it hands over
+
+
+class Handoff:
+    """One handoff. Who is next it reads from the framework's events, which are in step with it (see `owned_events`)."""
+
+    def __init__(self, shift: Shift, plan: Plan) -> None:
+        self.said: list[Said] = []
+        self.failed: dict[str, Failure] = {}
+        self.answered = False  # the last who spoke had the last word
+        self._shift, self._plan = shift, plan
+        self._told = Told(shift)
+        self._part = Part(plan.agents[0])
+        self._scope = anyio.CancelScope()
+        self._turns = 0
+        self._text = ""
+        self._reasoning = ""
+        self._cut = False
+
+    async def run(self) -> None:
+        """Until somebody has the last word. A failure is kept in `failed`; raises Paused."""
+        limit = self._shift.bounds.agent_timeout
+        with playing(self._part.agent) as self._part:
+            try:
+                with self._scope:
+                    await self._follow()
+                if self._cut:
+                    await self._last_word()
+                elif self._scope.cancelled_caught:
+                    raise TimedOut(f"The agent {self._part.agent} took longer than {limit:g} s.")
+            except (ModelFailed, TimedOut) as error:
+                agent = self._part.agent
+                logger.warning("a handoff ends with a failed agent: %s: %s", agent, type(error).__name__)
+                self.failed[agent] = error
+                await self._told.tell(("failed", agent, self._turns), of(agent, _TYPE.AGENT_COMPLETE, error=str(error)))
+            if self._part.pauses:
+                raise Paused(*self._part.pauses)
+
+    async def answer(self) -> Answer:
+        agent, text = self.said[-1]
+        await self._told.tell(("answer", agent, text), of(agent, _TYPE.RESPONSE_DELTA, delta=text))
+        return Answer(text=text, agent=agent, agents=tuple(dict.fromkeys(name for name, _ in self.said)), cut=self._cut)
+
+    async def hear(self, update: AgentResponseUpdate) -> AgentResponseUpdate:
+        """What an agent had said before the run paused is part of its text, but is not told again."""
+        agent, telling = self._part.agent, self._part.live or self._shift.turn.retell
+        events, self._reasoning = map_update(update, self._reasoning, agent_id=agent, text_type=_TYPE.AGENT_DELTA)
+        self._reasoning = self._reasoning if telling else ""
+        for event in events:
+            room = self._shift.bounds.max_answer_characters - len(self._text)
+            if event.delta is not None and len(event.delta) >= room:
+                event = msgspec.structs.replace(event, delta=event.delta[:room])
+                self._cut = True
+            self._text += event.delta or ""
+            if telling:
+                await self._shift.emit(event)
+            if self._cut:
+                self._scope.cancel("the answer has met its bound")
+                break
+        return update
+
+    async def _follow(self) -> None:
+        await self._begin()
+        messages = [
+            *await history_messages(self._shift.turn.history, self._shift.bounds),
+            Message("user", [self._prompt()]),
+        ]
+        async with owned_events(self._workflow(), messages) as events:
+            async for event in events:
+                if event.type == "handoff_sent" and not await self._hand_over(event.data.target):
+                    return
+        if not self._part.pauses:
+            await self._last_word()
+
+    async def _last_word(self) -> None:
+        if not self._text.strip():
+            raise ModelFailed("The model gave an empty answer.")
+        await self._end()
+        self.answered = True
+
+    async def _hand_over(self, target: str) -> bool:
+        """False when it goes no further."""
+        if self._part.pauses:
+            return False
+        await self._end()
+        source = self._part.agent
+        reason = self._text.strip()[:_REASON_CHARACTERS] or self._shift.team[target].description or ""
+        data = {"from": source, "to": target, "reason": reason}
+        message = f"{source.capitalize()} hands over to {target}."
+        await self._told.tell(("handoff", self._turns), thought("handoff", message, data))
+        if self._turns >= self._shift.bounds.handoff_turns:
+            return False
+        self._part.agent = target
+        await self._begin()
+        return True
+
+    async def _begin(self) -> None:
+        self._turns += 1
+        self._text = ""
+        self._scope.deadline = anyio.current_time() + self._shift.bounds.agent_timeout
+        agent = self._part.agent
+        about = self._plan.subtasks.get(agent) or self._shift.team[agent].description
+        await self._told.tell(("begin", agent, self._turns), of(agent, _TYPE.AGENT_START, message=about))
+
+    async def _end(self) -> None:
+        agent = self._part.agent
+        for event in complete_reasoning(self._reasoning, agent):
+            await self._shift.emit(event)
+        self._reasoning = ""
+        events = [of(agent, _TYPE.AGENT_COMPLETE)]
+        if self._text.strip():
+            self.said.append((agent, self._text))
+            events.insert(0, of(agent, _TYPE.AGENT_OUTPUT, message=self._text))
+        await self._told.tell(("end", agent, self._turns), *events)
+
+    def _prompt(self) -> str:
+        blocks = [self._shift.turn.ask.message]
+        blocks += [f"The part of {agent}: {part}" for agent, part in self._plan.subtasks.items()]
+        blocks.append(
+            "When a colleague is the right one for what is to be done now, hand over, with a word why. "
+            "When nothing is left for others, give the complete answer."
+        )
+        return "\n\n".join(blocks)
+
+    def _workflow(self) -> Workflow:
+        agents = [self._own(agent) for agent in self._plan.agents]
+        return HandoffBuilder(participants=agents).with_start_agent(agents[0]).build()
+
+    def _own(self, name: str) -> Agent[Any]:
+        """A copy for this handoff: the framework leaves history and tools in the agents that it is given."""
+        agent = copy.copy(self._shift.team[name])
+        agent.context_providers = []
+        agent.middleware = [*(agent.middleware or ()), _Ear(self.hear)]
+        agent.require_per_service_call_history_persistence = True  # without it a handoff is refused
+        effort = self._shift.turn.ask.reasoning_effort
+        if effort and self._shift.takes_effort:
+            agent.default_options = {**agent.default_options, "reasoning_effort": EFFORT[effort]}
+        return agent
+
+
+class _Ear(AgentMiddleware):
+    """Hears every word when it is said. Events come later, when it is no more known what was new and what was kept."""
+
+    def __init__(self, hear: Callable[[AgentResponseUpdate], Awaitable[AgentResponseUpdate]]) -> None:
+        self._hear = hear
+
+    async def process(self, context: AgentContext, call_next: Callable[[], Awaitable[None]]) -> None:
+        context.stream_transform_hooks.append(self._hear)
+        await call_next()

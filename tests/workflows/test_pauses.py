@@ -1,0 +1,318 @@
+"""People in the loop, over real HTTP: a run pauses, goes on with the answer, and tells and does nothing twice."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+
+from agentic_fleet.errors import FleetError, StoreFailed
+from agentic_fleet.events import StreamEventType
+from agentic_fleet.workflows.approval import MOST_CHANGES, changes_in
+from agentic_fleet.workflows.endpoint import Endpoint
+from tests.fake_openai import Body, FakeOpenAI, Reply
+from tests.workflows.team import (
+    PAID,
+    Notebook,
+    Screen,
+    Script,
+    answered,
+    decision,
+    finished,
+    fleet_over,
+    paused,
+    paying_fleet,
+    plan,
+    resumed,
+    says,
+    speaker,
+    turn,
+)
+
+_TYPE = StreamEventType
+PAY = [("pay", '{"amount": 7}')]
+
+
+class Payers(Script):
+    """The agents in `does` first say a word and call their tools, then answer with what the last tool told them."""
+
+    does: Mapping[str, Any] = {}
+
+    def __call__(self, body: Body) -> Reply:
+        if decision(body) or speaker(body) not in self.does:
+            return super().__call__(body)
+        if body["messages"][-1]["role"] == "tool":
+            told = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+            return says("Done", ": ", "; ".join(told))
+        return says("Well. ", tool_calls=self.does[speaker(body)])
+
+
+def payers(planned: dict[str, Any], **does: Any) -> Payers:
+    script = Payers(plan=planned, says={"writer": says("All", " told.")} if "writer" not in does else {})
+    script.does = does
+    return script
+
+
+def bodies(fake: FakeOpenAI) -> list[str]:
+    return [json.dumps(call.body, sort_keys=True) for call in fake.calls]
+
+
+def assert_told_once(screen: Screen) -> None:
+    for type in (_TYPE.AGENT_START, _TYPE.AGENT_OUTPUT, _TYPE.AGENT_COMPLETE):
+        agents = [event.agent_id for event in screen.of(type)]
+        assert len(agents) == len(set(agents)), f"{type} twice: {agents}"
+    kinds = [event.kind for event in screen.of(_TYPE.ORCHESTRATOR_THOUGHT)]
+    assert kinds == ["analysis", "routing", "execution", "progress", "quality"]
+    assert [event.message for event in screen.of(_TYPE.ORCHESTRATOR_MESSAGE)] == ["The team is at work."]
+
+
+async def test_a_tool_call_waits_for_approval_and_the_log_simply_goes_on(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    fake.reply = payers(plan("delegated", "analyst"), analyst=PAY)
+    screen, first = Screen(), turn(memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, screen)
+            (request,) = pause.requests
+            assert request.request_type == "ToolApproval"
+            assert PAID == []
+            before = len(screen.events)
+            result = await finished(fleet, answered(first, pause, True), screen)
+    assert PAID == [7]
+    assert result.text == screen.text() == "Well. Done: paid 7"
+    assert Screen(screen.events[before:]).story()[:6] == [
+        "tool.call analyst",
+        "tool.result analyst",
+        "response.delta analyst",
+        "agent.output analyst",
+        "agent.complete analyst",
+        "orchestrator.thought execution",
+    ]
+    assert_told_once(screen)
+    assert len(bodies(fake)) == len(set(bodies(fake))) == 4  # plan, two by the analyst, assessment
+
+
+async def test_thoughts_before_a_pause_are_completed_once(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    def reply(body: Body) -> Reply:
+        if body["messages"][-1]["role"] == "tool":
+            return says("Paid.")
+        return Reply(reasoning=["Seven", " it is."], tool_calls=PAY)
+
+    fake.reply = reply
+    screen, first = Screen(), turn(mode="fast", memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, screen)
+            await finished(fleet, answered(first, pause, True), screen)
+    assert [event.reasoning for event in screen.of(_TYPE.REASONING_COMPLETED)] == ["Seven it is."]
+
+
+async def test_a_declined_call_is_not_made_and_the_agent_is_told(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    fake.reply = payers(plan("delegated", "analyst"), analyst=PAY)
+    screen, first = Screen(), turn(memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, screen)
+            result = await finished(fleet, answered(first, pause, {"approved": False, "comment": "too much"}), screen)
+    assert PAID == []
+    assert "declined" in result.text
+    assert "too much" in result.text
+    assert_told_once(screen)
+
+
+async def test_in_sequence_the_second_agent_pauses_and_the_first_does_not_work_again(
+    fake: FakeOpenAI, endpoint: Endpoint
+) -> None:
+    fake.reply = payers(plan("sequential", "analyst", "coder", "writer"), coder=PAY)
+    screen, first = Screen(), turn(memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, screen)
+            result = await finished(fleet, answered(first, pause, "yes"), screen)
+    assert result.text == screen.text() == "All told."
+    assert screen.text(_TYPE.AGENT_DELTA, "coder") == "Well. Done: paid 7"
+    assert_told_once(screen)
+    assert len(bodies(fake)) == len(set(bodies(fake))) == 6
+
+
+async def test_in_parallel_an_agent_that_waits_does_not_stop_its_siblings(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    script = payers(plan("parallel", "analyst", "researcher", "coder"), analyst=PAY)
+    script.says["coder"] = Reply(status=400)
+    fake.reply = script
+    screen, first = Screen(), turn(memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, screen)
+            assert {e.agent_id for e in screen.of(_TYPE.AGENT_COMPLETE)} == {"researcher", "coder"}
+            result = await finished(fleet, answered(first, pause, True), screen)
+    assert result.text == screen.text() == "All told."
+    assert screen.thought("execution")["agents"] == ["analyst", "researcher"]
+    assert list(screen.thought("execution")["failed"]) == ["coder"]
+    assert_told_once(screen)
+    assert len(bodies(fake)) == len(set(bodies(fake))) == 7  # also the coder's, which failed, is not tried again
+
+
+async def test_all_that_parallel_agents_want_to_know_is_asked_at_once(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    ask = [("ask_user", '{"question": "Which harbour?"}')]
+    fake.reply = payers(plan("parallel", "analyst", "researcher", "coder"), coder=ask, analyst=[*PAY, *ask])
+    screen, first = Screen(), turn(memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, screen)
+            kinds = [(request.request_type, request.request["agent"]) for request in pause.requests]
+            assert sorted(kinds) == [("ToolApproval", "analyst"), ("UserInput", "analyst"), ("UserInput", "coder")]
+            given = [True if request.request_type == "ToolApproval" else "Kiel" for request in pause.requests]
+            result = await finished(fleet, answered(first, pause, *given), screen)
+    assert result.text == "All told."
+    assert screen.text(_TYPE.AGENT_DELTA, "analyst") == "Well. Done: paid 7; Kiel"
+    assert screen.text(_TYPE.AGENT_DELTA, "coder") == "Well. Done: Kiel"
+    assert_told_once(screen)
+    assert len(bodies(fake)) == len(set(bodies(fake)))
+
+
+async def test_a_turn_without_the_answer_asks_the_same_again_and_says_nothing(
+    fake: FakeOpenAI, endpoint: Endpoint
+) -> None:
+    fake.reply = payers(plan("delegated", "analyst"), analyst=PAY)
+    screen, first = Screen(), turn(memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, screen)
+            told, calls = list(screen.events), len(fake.calls)
+            unanswered = replace(answered(first, pause, True), answers={})
+            assert await paused(fleet, unanswered, screen) == pause
+    assert screen.events == told
+    assert len(fake.calls) == calls
+
+
+async def test_readers_who_begin_anew_are_told_all_that_was_said_before_the_pause(
+    fake: FakeOpenAI, endpoint: Endpoint
+) -> None:
+    fake.reply = payers(plan("sequential", "researcher", "analyst"), analyst=PAY)
+    first, screen = turn(memory=Notebook()), Screen()
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, Screen())
+            goes_on = answered(first, pause, True)
+            assert goes_on.checkpoint
+            result = await finished(fleet, resumed(goes_on, at=goes_on.checkpoint), screen)
+    assert result.text == screen.text() == "Well. Done: paid 7"
+    assert [e.agent_id for e in screen.of(_TYPE.AGENT_START)] == ["researcher", "analyst"]
+    assert screen.text(_TYPE.AGENT_DELTA, "researcher")
+    assert len(bodies(fake)) == len(set(bodies(fake)))
+
+
+async def test_the_same_call_in_the_second_round_is_another_question(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    script = payers(plan("delegated", "analyst"), analyst=PAY)
+    script.assessment = {"verdict": "refine", "score": 3, "missing": "More."}
+    fake.reply = script
+    screen, first = Screen(), turn(memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            one = await paused(fleet, first, screen)
+            second = answered(first, one, True)
+            two = await paused(fleet, second, screen)
+            assert two.requests[0].request_id != one.requests[0].request_id
+            await finished(fleet, answered(second, two, False), screen)
+    assert PAID == [7]
+    assert "declined" in screen.of(_TYPE.AGENT_OUTPUT)[1].message  # type: ignore[operator]  # it has one
+
+
+async def test_a_store_that_fails_under_a_tool_comes_out_as_what_it_is(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    class Failing(Notebook):
+        async def keep_step(self, key: str, value: bytes) -> None:
+            if "/tool:" in key:
+                raise StoreFailed("The disk is full.")
+
+    fake.reply = payers(plan("delegated", "analyst"), analyst=PAY)
+    first = turn(memory=Failing())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, Screen())
+            with pytest.raises(StoreFailed, match="disk is full"):
+                await fleet.run(answered(first, pause, True), Screen())
+
+
+async def test_a_plan_waits_for_approval_before_anybody_works(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    fake.reply = Script(plan=plan("delegated", "writer"))
+    screen, first = Screen(), turn(memory=Notebook(), require_plan_approval=True)
+    with anyio.fail_after(10):
+        fleet = fleet_over(endpoint)
+        pause = await paused(fleet, first, screen)
+        (request,) = pause.requests
+        assert (request.request_type, request.request["agents"]) == ("PlanReview", ["writer"])
+        assert screen.story() == ["orchestrator.message progress", "orchestrator.thought analysis"]
+        result = await finished(fleet, answered(first, pause, {"approved": True}), screen)
+    assert result.text == screen.text()
+    assert_told_once(screen)
+    assert [decision(call.body) for call in fake.calls] == ["plan", None, "assessment"]
+
+
+async def test_changes_in_words_lead_to_another_plan_and_another_question(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    fake.reply = lambda body: Script(plan=plan("delegated", "coder" if "instead" in str(body) else "writer"))(body)
+    screen, first = Screen(), turn(memory=Notebook(), require_plan_approval=True)
+    with anyio.fail_after(10):
+        fleet = fleet_over(endpoint)
+        one = await paused(fleet, first, screen)
+        second = answered(first, one, "Use the coder instead of the writer, please.")
+        two = await paused(fleet, second, screen)
+        assert two.requests[0].request["agents"] == ["coder"]
+        result = await finished(fleet, answered(second, two, "yes"), screen)
+    assert result.agent_id == "coder"
+    assert screen.thought("routing")["agents"] == ["coder"]
+    assert_told_once(screen)
+    assert [decision(call.body) for call in fake.calls] == ["plan", "plan", None, "assessment"]
+    assert "Use the coder instead of the writer, please." in json.dumps(fake.calls[1].body)
+
+
+async def test_a_plan_that_rules_made_stays_when_the_model_is_back(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    plans = iter([Script(plan=plan("delegated", "writer")), None, Script(plan=plan("delegated", "coder"))])
+
+    def reply(body: Body) -> Reply:
+        if decision(body) != "plan":
+            return Script()(body)
+        script = next(plans)
+        return script(body) if script else Reply(status=400)
+
+    fake.reply = reply
+    first = turn(memory=Notebook(), require_plan_approval=True)
+    with anyio.fail_after(10):
+        fleet = fleet_over(endpoint)
+        second = answered(first, await paused(fleet, first, Screen()), "Somebody else.")
+        two = await paused(fleet, second, Screen())
+        result = await finished(fleet, answered(second, two, True), Screen())
+    assert result.agent_id in two.requests[0].request["agents"]
+    assert [decision(call.body) for call in fake.calls].count("plan") == 2
+
+
+async def test_a_plan_that_is_never_right_ends_the_run(endpoint: Endpoint) -> None:
+    screen, now = Screen(), turn(memory=Notebook(), require_plan_approval=True)
+    with anyio.fail_after(20):
+        fleet = fleet_over(endpoint)
+        for _ in range(MOST_CHANGES + 1):
+            now = answered(now, await paused(fleet, now, screen), False)
+        with pytest.raises(FleetError, match=r"^The plan was changed 5 times and is still not approved\.$"):
+            await fleet.run(now, screen)
+
+
+@pytest.mark.parametrize("answer", [True, "yes", " Approved! ", "looks good", {"approved": True}, {"approved": "ok"}])
+def test_what_approves_a_plan(answer: Any) -> None:
+    assert changes_in(answer) == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "changes"),
+    [
+        ("in parallel", "in parallel"),
+        ({"changes": "no coder"}, "no coder"),
+        ({"approved": False, "feedback": " shorter "}, "shorter"),
+        ({"approved": False}, "The user wants another plan."),
+        (False, "The user wants another plan."),
+        (None, "The user wants another plan."),
+        (["odd"], "The user wants another plan."),
+        ("x" * 5000, "x" * 2000),
+    ],
+)
+def test_what_changes_a_plan(answer: Any, changes: str) -> None:
+    assert changes_in(answer) == changes
