@@ -1,6 +1,6 @@
 """What the handlers work with: the opened rooms, and the places for open streams. Carried as the lifespan's state."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypedDict, cast
@@ -21,6 +21,7 @@ class Parts:
     runs: Runs
     agents: Sequence[AgentCard]
     check_model: Callable[[], Check]
+    check_tools: Callable[[], Mapping[str, Check]]  # by name; a tool that fails is no failure of the service
 
 
 class Streams:

@@ -11,7 +11,7 @@ from agentic_fleet.conversations import Conversation, new_id
 from agentic_fleet.errors import Busy, Draining, NotFound, StoreFailed
 from agentic_fleet.events import now
 from agentic_fleet.runs import Watch
-from agentic_fleet.turns import LIVE
+from agentic_fleet.turns import LIVE, RunState
 from agentic_fleet.web import views, wire
 from agentic_fleet.web.parts import Parts, parts_of
 from agentic_fleet.web.sse import ChatSSEHandler
@@ -35,7 +35,8 @@ async def health(request: Request) -> Response:
     }
     failed = any(check.status == "failed" for check in checks.values())
     status = "failed" if failed else "ok"
-    return views.reply({"status": status, "version": __version__, "checks": checks}, 503 if failed else 200)
+    body = {"status": status, "version": __version__, "checks": checks, "tools": parts.check_tools()}
+    return views.reply(body, 503 if failed else 200)
 
 
 async def ready(request: Request) -> Response:
@@ -49,7 +50,8 @@ async def ready(request: Request) -> Response:
 
 async def list_agents(request: Request) -> Response:
     wire.query(request, wire.NoQuery)
-    return views.reply(parts_of(request).agents)
+    parts = parts_of(request)
+    return views.reply([views.agent(card, parts.check_tools()) for card in parts.agents])
 
 
 async def add_conversation(request: Request) -> Response:
@@ -94,8 +96,7 @@ async def start_run(request: Request) -> Response | ChatSSEHandler:
 
     if wire.wants(request, "text/event-stream"):
         return ChatSSEHandler(request, query, opening)
-    state = await runs.start(conversation_id, ask, key=key)
-    return views.reply(views.run(state), 202, {"Location": f"/api/v1/runs/{state.run_id}"})
+    return _accepted(await runs.start(conversation_id, ask, key=key))
 
 
 async def list_runs(request: Request) -> Response:
@@ -132,19 +133,66 @@ async def run_events(request: Request) -> Response | ChatSSEHandler:
     return ChatSSEHandler(request, query, lambda: parts.runs.watch(run_id, after))
 
 
+async def answer_run(request: Request) -> Response:
+    """Any consumer may answer. The answer is kept when this returns; what comes of it is in the log."""
+    run_id = wire.path_id(request, "run_id")
+    wire.query(request, wire.NoQuery)
+    body = await wire.body(request, wire.AnswerBody)
+    return views.reply(views.run(await parts_of(request).runs.answer(run_id, body.request_id, body.response)))
+
+
+async def list_checkpoints(request: Request) -> Response:
+    """Oldest first."""
+    run_id = wire.path_id(request, "run_id")
+    wire.query(request, wire.NoQuery)
+    return views.reply([views.checkpoint(each) for each in await parts_of(request).runs.checkpoints(run_id)])
+
+
+async def resume_run(request: Request) -> Response | ChatSSEHandler:
+    """202 with the run; with `Accept: text/event-stream` its stream from the resumption on."""
+    run_id = wire.path_id(request, "run_id")
+    query = wire.query(request, wire.StartQuery)
+    checkpoint_id = (await wire.body(request, wire.ResumeBody)).checkpoint_id
+    runs = parts_of(request).runs
+
+    async def opening() -> Watch:
+        return await runs.watch(run_id, (await runs.resume(run_id, checkpoint_id)).last_seq)
+
+    if wire.wants(request, "text/event-stream"):
+        return ChatSSEHandler(request, query, opening)
+    return _accepted(await runs.resume(run_id, checkpoint_id))
+
+
 async def cancel_chat(request: Request) -> Response:
     """The original's form. The status is what the run came to: a run that had ended before stays as it was."""
-    conversation_id = wire.path_id(request, "conversation_id")
-    run_id = wire.known_id(wire.query(request, wire.CancelQuery).workflow_id, "run")
-    runs = parts_of(request).runs
-    if (await runs.state(run_id)).conversation_id != conversation_id:
-        raise NotFound("There is no such run in this conversation.")
-    state = await runs.cancel(run_id)
+    run_id = await _run_of_chat(request)
+    state = await parts_of(request).runs.cancel(run_id)
     return views.reply({"status": state.status, "workflow_id": run_id})
+
+
+async def answer_chat(request: Request) -> Response:
+    """The original's form."""
+    run_id = await _run_of_chat(request)
+    body = await wire.body(request, wire.AnswerWords)
+    await parts_of(request).runs.answer(run_id, body.request_id, body.response)
+    return views.reply({"status": "ok", "request_id": body.request_id})
 
 
 async def socket_only(request: Request) -> Response:
     raise HTTPException(426, "This is a WebSocket.", {"Upgrade": "websocket", "Connection": "Upgrade"})
+
+
+def _accepted(state: RunState) -> Response:
+    return views.reply(views.run(state), 202, {"Location": f"/api/v1/runs/{state.run_id}"})
+
+
+async def _run_of_chat(request: Request) -> str:
+    """The run that `workflow_id` names. NotFound when it is not of the path's conversation."""
+    conversation_id = wire.path_id(request, "conversation_id")
+    run_id = wire.known_id(wire.query(request, wire.RunQuery).workflow_id, "run")
+    if (await parts_of(request).runs.state(run_id)).conversation_id != conversation_id:
+        raise NotFound("There is no such run in this conversation.")
+    return run_id
 
 
 async def _page(parts: Parts, watch: Watch, query: wire.EventsQuery) -> Response:

@@ -32,9 +32,13 @@ ROUTES: list[BaseRoute] = [
     _resource("/api/v1/runs/{run_id}", GET=rest.show_run),
     _resource("/api/v1/runs/{run_id}/events", GET=rest.run_events),
     _resource("/api/v1/runs/{run_id}/cancel", POST=rest.cancel_run),
+    _resource("/api/v1/runs/{run_id}/responses", POST=rest.answer_run),
+    _resource("/api/v1/runs/{run_id}/checkpoints", GET=rest.list_checkpoints),
+    _resource("/api/v1/runs/{run_id}/resume", POST=rest.resume_run),
     _resource("/api/v1/agents", GET=rest.list_agents),
     _resource("/api/chat/{conversation_id}/stream", GET=sse.chat_stream),
     _resource("/api/chat/{conversation_id}/cancel", POST=rest.cancel_chat),
+    _resource("/api/chat/{conversation_id}/respond", POST=rest.answer_chat),
     _resource("/api/ws/chat", GET=rest.socket_only),
     WebSocketRoute("/api/ws/chat", socket.chat),
 ]

@@ -21,7 +21,8 @@ from agentic_fleet.conversations import new_id
 from agentic_fleet.errors import Busy, Conflict, FleetError, Invalid, NotFound
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.runs import Watch
-from agentic_fleet.web import problems, views, wire
+from agentic_fleet.turns import LIVE
+from agentic_fleet.web import frames, problems, views, wire
 from agentic_fleet.web.parts import parts_of, streams_of
 from agentic_fleet.web.sse import note_done
 
@@ -46,6 +47,12 @@ class _Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class _Following:
+    watch: Watch
+    through: anyio.Event = field(default_factory=anyio.Event)  # everything has been written
+
+
+@dataclass(frozen=True, slots=True)
 class _Goodbye:
     code: int
     reason: str
@@ -60,11 +67,12 @@ class ChatWebSocketHandler:
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
         self._runs = parts_of(socket).runs
+        self._store = parts_of(socket).store
         self._settings = parts_of(socket).settings
         self._tasks: TaskGroup
         self._line, self._frames = anyio.create_memory_object_stream[Message](LINE)
         self._out, self._outgoing = anyio.create_memory_object_stream[_Batch](0)
-        self._watched: set[str] = set()
+        self._watched: dict[str, _Following] = {}
         self._newest: str | None = None
         self._goodbye: _Goodbye | None = None
 
@@ -107,46 +115,73 @@ class ChatWebSocketHandler:
             except FleetError as error:
                 await self._say(_refusal(error))
 
-    async def _do(self, frame: wire.Frame) -> None:
+    async def _do(self, frame: frames.Frame) -> None:
         match frame:
-            case wire.Task():
+            case frames.Task():
                 await self._start(frame)
-            case wire.WatchRun(run_id=run_id, after=after):
+            case frames.WatchRun(run_id=run_id, after=after):
                 await self._watch(run_id, wire.position(wire.parse_cursor(str(after)), run_id))
-            case wire.Cancel(workflow_id=workflow_id):
-                await self._cancel(workflow_id or self._newest)
-            case wire.Ping():
+            case frames.Respond():
+                run_id = frame.workflow_id or self._asking(frame.request_id)
+                await self._runs.answer(run_id, frame.request_id, frame.response)
+            case frames.Cancel(workflow_id=workflow_id):
+                await self._runs.cancel(workflow_id or self._newest_run())
+            case frames.Resume():
+                await self._resume(frame)
+            case frames.Ping():
                 await self._say(PONG)
-            case wire.Respond() | wire.WorkflowRespond() | wire.Resume():
-                raise Invalid("This type of frame is not supported by this version yet.", [("type", "not supported")])
             case _:
                 assert_never(frame)
 
-    async def _start(self, task: wire.Task) -> None:
+    async def _start(self, task: frames.Task) -> None:
         ask = task.ask()
         self._check_room()
         state = await self._runs.start(task.conversation_id or new_id(), ask, create=True)
         await self._watch(state.run_id, 0)
 
+    async def _resume(self, frame: frames.Resume) -> None:
+        run_id = frame.run_id
+        if run_id is None and frame.conversation_id:
+            run_id = await self._newest_of(frame.conversation_id)
+        self._check_room()
+        resumed = await self._runs.resume(run_id or self._newest_run(), frame.checkpoint_id)
+        await self._watch(resumed.run_id, resumed.last_seq)
+
     async def _watch(self, run_id: str, after: int) -> None:
-        if run_id in self._watched:
-            raise Conflict("This socket watches that run already.")
+        if known := self._watched.get(run_id):
+            if known.watch.state.status in LIVE:
+                raise Conflict("This socket watches that run already.")
+            await known.through.wait()  # it has ended (and may go on since): its end comes before what follows
         self._check_room()
         watch = await self._runs.watch(run_id, after)
-        self._watched.add(run_id)
+        self._watched[run_id] = following = _Following(watch)
         self._newest = run_id
-        self._tasks.start_soon(self._follow, watch)
+        self._tasks.start_soon(self._follow, following)
 
-    async def _cancel(self, run_id: str | None) -> None:
-        if run_id is None:
+    def _newest_run(self) -> str:
+        if self._newest is None:
             raise NotFound("There is no run on this socket.")
-        await self._runs.cancel(run_id)
+        return self._newest
+
+    async def _newest_of(self, conversation_id: str) -> str:
+        for state in await self._store.runs(conversation_id=conversation_id, limit=1):
+            return state.run_id
+        raise NotFound("There is no run in this conversation.")
+
+    def _asking(self, request_id: str) -> str:
+        """The watched run that has this request; an answered one too, so that a second answer is a conflict."""
+        for run_id, following in self._watched.items():
+            state = following.watch.state
+            if request_id in state.answers or any(each.request_id == request_id for each in state.pending_requests):
+                return run_id
+        raise NotFound("No run on this socket has this request.")
 
     def _check_room(self) -> None:
         if len(self._watched) >= WATCHED:
             raise Busy(f"A socket can watch {WATCHED} runs at once.")
 
-    async def _follow(self, watch: Watch) -> None:
+    async def _follow(self, following: _Following) -> None:
+        watch = following.watch
         try:
             with watch:
                 while records := await watch.next():
@@ -156,7 +191,8 @@ class ChatWebSocketHandler:
         except FleetError as error:
             await self._say(_refusal(error))
         finally:
-            self._watched.discard(watch.run_id)
+            del self._watched[watch.run_id]
+            following.through.set()
 
     async def _say(self, *frames: bytes) -> None:
         """Return when the frames have been written."""
@@ -199,11 +235,11 @@ class ChatWebSocketHandler:
                 pass  # it was faster
 
 
-def _frame(message: Message) -> wire.Frame:
+def _frame(message: Message) -> frames.Frame:
     text = message.get("text")
     if text is None:
         raise Invalid("Frames are JSON text, not binary.", [("body", "binary")])
-    return wire.frame(text.encode())
+    return frames.parse(text.encode())
 
 
 def _refusal(error: FleetError) -> bytes:

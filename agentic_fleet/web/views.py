@@ -6,11 +6,15 @@ from typing import Any
 from starlette.responses import Response
 
 from agentic_fleet import events, jsontext
+from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.conversations import Conversation, Message
 from agentic_fleet.events import Record, StreamEventType
-from agentic_fleet.turns import RunState
+from agentic_fleet.turns import LIVE, Checkpoint, PendingRequest, RunState, RunStatus
 
 Json = dict[str, Any]
+
+ANSWERABLE = LIVE | {RunStatus.SUSPENDED}
+"""What a run asked before it was cancelled or failed is not open any more: it asks again when it is resumed."""
 
 
 def reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -29,9 +33,31 @@ def run(state: RunState) -> Json:
         "started_at": _time(state.started_at),
         "completed_at": _time(state.completed_at),
         "last_event_id": cursor(state.run_id, state.last_seq) if state.last_seq else None,
-        "pending_requests": [],
+        "pending_requests": [request(each) for each in state.pending_requests if state.status in ANSWERABLE],
         "error": state.error,
         "quality_score": state.quality_score,
+    }
+
+
+def request(it: PendingRequest) -> Json:
+    return {"request_id": it.request_id, "request_type": it.request_type, "request": it.request}
+
+
+def checkpoint(it: Checkpoint) -> Json:
+    """Its body is the workflow's affair."""
+    return {"checkpoint_id": it.checkpoint_id, "phase": it.phase, "at": _time(it.at)}
+
+
+def agent(card: AgentCard, tools: Mapping[str, Check]) -> Json:
+    """With what keeps its tools from working, by name."""
+    broken = {name: tools[name].detail for name in card.tools if name in tools and tools[name].status == "failed"}
+    return {
+        "name": card.name,
+        "description": card.description,
+        "type": card.type,
+        "tools": card.tools,
+        "unavailable_tools": broken,
+        "model": card.model,
     }
 
 

@@ -1,14 +1,15 @@
-"""What clients say, checked: bodies, queries, cursors and frames become ours here; unknown words are refused here.
+"""What clients say, checked: bodies, queries and cursors become ours here; unknown words are refused here.
 
 The service's own API is strict (an unknown or repeated name is a mistake that must not pass silently); the chat
-protocol ignores what it does not know, and of repeated parameters the last one counts.
+protocol ignores what it does not know, and of repeated parameters the last one counts. Its socket's words are in
+frames.py.
 """
 
 import hashlib
 import re
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from msgspec import Meta, Struct
 from starlette.exceptions import HTTPException
@@ -37,30 +38,43 @@ class AskWords(Struct, frozen=True, kw_only=True):
     """A question, in the words of the chat protocol."""
 
     message: Annotated[str, Meta(min_length=1, max_length=10_000)]
-    mode: Mode | Literal["handoff", "discussion"] = "auto"
+    mode: Mode = "auto"
     reasoning_effort: ReasoningEffort | None = None
-    enable_checkpointing: bool = True  # a wish; the run's `connected` event says what is
+    enable_checkpointing: bool = True
     on_disconnect: OnDisconnect = "continue"
     require_plan_approval: bool = False
 
     def ask(self) -> Ask:
-        """Raises Invalid for what is well formed and still cannot be done."""
+        """Raises Invalid for a message of whitespace."""
         if not self.message.strip():
             raise _invalid("message", "must not be only whitespace")
-        if self.mode == "handoff" or self.mode == "discussion":
-            raise _invalid("mode", f"`{self.mode}` is not supported by this version yet")
-        if self.require_plan_approval:
-            raise _invalid("require_plan_approval", "`true` is not supported by this version yet")
         return Ask(
             message=self.message,
             mode=self.mode,
             reasoning_effort=self.reasoning_effort,
+            enable_checkpointing=self.enable_checkpointing,
             on_disconnect=self.on_disconnect,
+            require_plan_approval=self.require_plan_approval,
         )
 
 
 class AskBody(AskWords, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """POST /api/v1/conversations/{id}/runs"""
+
+
+class AnswerWords(Struct, frozen=True, kw_only=True):
+    """A human's answer to a run's request. It may be any JSON, `null` too; the bound on the body bounds it."""
+
+    request_id: Id
+    response: Any
+
+
+class AnswerBody(AnswerWords, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST /api/v1/runs/{id}/responses"""
+
+
+class ResumeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    checkpoint_id: Id | None = None
 
 
 class ConversationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,57 +116,15 @@ class ChatQuery(StreamQuery, frozen=True, kw_only=True):
     after: str | None = None
 
 
-class CancelQuery(Struct, frozen=True, kw_only=True):
+class RunQuery(Struct, frozen=True, kw_only=True):
+    """Which run the chat protocol's commands are for."""
+
     workflow_id: str
-
-
-class Task(AskWords, frozen=True, kw_only=True, tag="task"):
-    conversation_id: Id | None = None
-
-
-class WatchRun(Struct, frozen=True, kw_only=True, tag="watch"):
-    run_id: Id
-    after: int | str = 0
-
-
-class Cancel(Struct, frozen=True, kw_only=True, tag="cancel"):
-    workflow_id: Id | None = None
-
-
-class Ping(Struct, frozen=True, tag="ping"):
-    pass
-
-
-class Respond(Struct, frozen=True, tag="response"):
-    pass
-
-
-class WorkflowRespond(Struct, frozen=True, tag="workflow.response"):
-    """The original's word for the same."""
-
-
-class Resume(Struct, frozen=True, tag="workflow.resume"):
-    pass
-
-
-Frame = Task | WatchRun | Cancel | Ping | Respond | WorkflowRespond | Resume
-
-
-class _AnyFrame(Struct):
-    type: object = None
 
 
 class Cursor(NamedTuple):
     run_id: str | None
     seq: int
-
-
-def frame(text: bytes) -> Frame:
-    """One frame of the chat socket; without `type` it is a task (the original's form). Raises Invalid."""
-    if jsontext.decode(text, _AnyFrame).type is None:
-        return jsontext.decode(text, Task)
-    # msgspec takes a union of tagged structs, which `type[T]` cannot say.
-    return jsontext.decode(text, Frame)  # type: ignore[arg-type]
 
 
 async def body(request: Request, shape: type[T]) -> T:

@@ -19,7 +19,8 @@ from tests.script import Act, Script, echo
 from tests.server import serving
 
 Event = dict[str, Any]
-WRITER = AgentCard(name="writer", description="Writes.", model="fake")
+WRITER = AgentCard(name="writer", description="Writes.", model="fake", tools=("look", "count"))
+TOOLS = {"look": Check(status="failed", detail="Set LOOK_KEY."), "count": Check(status="ok", detail="It works.")}
 
 
 @dataclass
@@ -119,7 +120,9 @@ async def site(
     async def open_parts() -> AsyncIterator[Parts]:
         async with Runs.open(store, script, settings) as runs:
             opened.append(runs)
-            yield Parts(settings=settings, store=store, runs=runs, agents=[WRITER], check_model=check)
+            yield Parts(
+                settings=settings, store=store, runs=runs, agents=[WRITER], check_model=check, check_tools=lambda: TOOLS
+            )
 
     async with serving(create_app(open_parts)) as url:
         with anyio.fail_after(10):

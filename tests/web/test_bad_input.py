@@ -24,9 +24,13 @@ SURFACE = {
     f"/api/v1/runs/{ID}": {"GET", "HEAD"},
     f"/api/v1/runs/{ID}/events": {"GET", "HEAD"},
     f"/api/v1/runs/{ID}/cancel": {"POST"},
+    f"/api/v1/runs/{ID}/responses": {"POST"},
+    f"/api/v1/runs/{ID}/checkpoints": {"GET", "HEAD"},
+    f"/api/v1/runs/{ID}/resume": {"POST"},
     "/api/v1/agents": {"GET", "HEAD"},
     f"/api/chat/{ID}/stream": {"GET", "HEAD"},
     f"/api/chat/{ID}/cancel": {"POST"},
+    f"/api/chat/{ID}/respond": {"POST"},
     "/api/ws/chat": {"GET", "HEAD"},
 }
 BAD_BODIES = {
@@ -50,9 +54,7 @@ BAD_BODIES = {
     "10,001 characters": (json.dumps({"message": "x" * 10_001}).encode(), 422),
     "unknown key": (b'{"message": "hi", "mesage": "hi"}', 422),
     "unknown mode": (b'{"message": "hi", "mode": "chaos"}', 422),
-    "mode of later": (b'{"message": "hi", "mode": "handoff"}', 422),
-    "another mode of later": (b'{"message": "hi", "mode": "discussion"}', 422),
-    "plan approval": (b'{"message": "hi", "require_plan_approval": true}', 422),
+    "word for a flag": (b'{"message": "hi", "require_plan_approval": "true"}', 422),
     "number for a flag": (b'{"message": "hi", "enable_checkpointing": 1}', 422),
 }
 
@@ -82,10 +84,8 @@ async def test_bad_bodies_are_refused() -> None:
 async def test_a_refusal_names_the_field() -> None:
     async with site() as it:
         path = f"/api/v1/conversations/{await conversation(it)}/runs"
-        answer = await it.http.post(path, json={"message": "hi", "mode": "handoff"})
-        assert answer.json()["errors"] == [
-            {"field": "mode", "problem": "`handoff` is not supported by this version yet"}
-        ]
+        answer = await it.http.post(path, json={"message": "hi", "mode": "chaos"})
+        assert answer.json()["errors"] == [{"field": "mode", "problem": "invalid enum value 'chaos'"}]
         answer = await it.http.post(path, json={"message": "hi", "x" * 5000: 1})
         assert answer.json()["errors"][0]["problem"] == "unknown field"
         assert len(answer.content) < 2000
@@ -141,10 +141,13 @@ async def test_an_id_that_nothing_can_have_is_not_found() -> None:
     async with site() as it:
         for id in ("..", "a\x00", "a\n", "\U0001f600", "x" * 300, "a.b", "%2e%2e", "\u212a", " "):
             part = quote(id, safe="").replace(".", "%2E")
-            for path in ("/api/v1/conversations/{}", "/api/v1/runs/{}/events", "/api/chat/{}/stream?message=hi"):
-                assert_problem(await it.http.get(path.format(part)), 404, id)
-            for path in ("/api/v1/conversations/{}/runs", "/api/v1/runs/{}/cancel", "/api/chat/{}/cancel"):
-                assert_problem(await it.http.post(path.format(part)), 404, id)
+            for path in ("conversations/{}", "runs/{}", "runs/{}/events", "runs/{}/checkpoints"):
+                assert_problem(await it.http.get("/api/v1/" + path.format(part)), 404, id)
+            for path in ("conversations/{}/runs", "runs/{}/cancel", "runs/{}/responses", "runs/{}/resume"):
+                assert_problem(await it.http.post("/api/v1/" + path.format(part)), 404, id)
+            assert_problem(await it.http.get(f"/api/chat/{part}/stream?message=hi"), 404, id)
+            for path in ("cancel", "respond"):
+                assert_problem(await it.http.post(f"/api/chat/{part}/{path}"), 404, id)
         assert await it.get("/api/v1/conversations") == []
 
 

@@ -29,10 +29,17 @@ async def test_a_question_in_an_unknown_conversation_makes_it() -> None:
         events = await it.read(asking("hi", reasoning_effort="maximal", enable_checkpointing="true", stream="1"))
         assert types(events)[0] == "connected"
         assert events[0]["data"]["conversation_id"] == "room"
-        assert events[0]["data"]["checkpointing_enabled"] is False
+        assert events[0]["data"]["checkpointing_enabled"] is True
         assert types(events)[-2:] == ["response.completed", "done"]
         turn = it.script.turns[0]
         assert (turn.ask.message, turn.ask.reasoning_effort, turn.ask.on_disconnect) == ("hi", "maximal", "continue")
+
+
+async def test_wishes_stand_in_the_query() -> None:
+    async with site() as it:
+        await it.read(asking("hi", mode="discussion", require_plan_approval="true", enable_checkpointing="0"))
+        ask = it.script.turns[0].ask
+        assert (ask.mode, ask.require_plan_approval, ask.enable_checkpointing) == ("discussion", True, False)
 
 
 async def test_a_repeated_get_while_the_run_lives_watches_it_from_the_start() -> None:
@@ -140,9 +147,9 @@ async def test_head_starts_nothing() -> None:
 
 
 async def test_bad_questions_are_refused_without_a_stream() -> None:
-    bad = ["", "message=", "message=%20%0a", f"message={'x' * 10_001}", "message=hi&mode=handoff", "message=hi&mode=x"]
+    bad = ["", "message=", "message=%20%0a", f"message={'x' * 10_001}", "message=hi&mode=x"]
     bad += ["message=hi&reasoning_effort=huge", "message=hi&enable_checkpointing=2", "message=hi&fields=some"]
-    bad += ["message=hi&require_plan_approval=true"]
+    bad += ["message=hi&require_plan_approval=maybe"]
     async with site() as it:
         for query in bad:
             answer = await it.http.get(f"{PATH}?{query}")

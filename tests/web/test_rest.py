@@ -1,6 +1,7 @@
 """The JSON endpoints: shapes, states, refusals that belong to a thing's state."""
 
 import re
+from dataclasses import asdict
 
 import anyio
 import pytest
@@ -66,6 +67,22 @@ async def test_a_run_is_accepted_located_and_answered() -> None:
             ("assistant", "one two "),
         ]
         assert messages[1]["workflow_id"] == run["run_id"]
+
+
+async def test_every_wish_of_a_question_reaches_the_workflow() -> None:
+    wishes = {
+        "reasoning_effort": "minimal",
+        "enable_checkpointing": False,
+        "on_disconnect": "cancel",
+        "require_plan_approval": True,
+    }
+    async with site() as it:
+        for mode in ("auto", "fast", "delegated", "sequential", "parallel", "handoff", "discussion"):
+            run = await it.start("hi", mode=mode, **wishes)
+            events = await it.read(f"/api/v1/runs/{run['run_id']}/events")
+            assert events[0]["data"]["checkpointing_enabled"] is False
+            assert run["mode"] == mode
+            assert asdict(it.script.turns[-1].ask) == {"message": "hi", "mode": mode, **wishes}
 
 
 async def test_runs_are_listed_by_status_and_conversation() -> None:
@@ -154,11 +171,25 @@ async def test_a_page_of_events_says_where_to_go_on_and_whether_that_is_the_end(
         assert (rest["last_event_id"], rest["ended"]) == (run["last_event_id"], True)
 
 
-async def test_the_team_is_listed() -> None:
+async def test_the_team_is_listed_with_the_tools_that_do_not_work() -> None:
     async with site() as it:
         assert await it.get("/api/v1/agents") == [
-            {"name": "writer", "description": "Writes.", "type": "agent", "tools": [], "model": "fake"}
+            {
+                "name": "writer",
+                "description": "Writes.",
+                "type": "agent",
+                "tools": ["look", "count"],
+                "unavailable_tools": {"look": "Set LOOK_KEY."},
+                "model": "fake",
+            }
         ]
+
+
+async def test_a_tool_that_does_not_work_is_shown_by_health_and_is_no_failure_of_the_service() -> None:
+    async with site() as it:
+        health = await it.get("/health")
+        assert health["status"] == "ok"
+        assert health["tools"]["look"] == {"status": "failed", "detail": "Set LOOK_KEY."}
 
 
 async def test_the_index_names_the_version() -> None:
