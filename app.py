@@ -25,7 +25,7 @@ from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.web import Parts, create_app
-from agentic_fleet.workflows.fleet import build_fleet
+from agentic_fleet.workflows.fleet import open_fleet
 from agentic_fleet.workflows.models import open_model
 
 logger = logging.getLogger("agentic_fleet")
@@ -36,17 +36,17 @@ LAST_WRITES = 5
 
 @asynccontextmanager
 async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """The rooms, opened in order and closed in reverse: connections, then runs, then the model, then the store."""
+    """The rooms, opened in order and closed in reverse: connections, runs, tools, model, store."""
     with open_home(settings.home):
         async with open_sqlite(settings.home / "fleet.db") as store, open_model(settings) as model:
-            fleet = await build_fleet(settings, model)
-            async with Runs.open(store, fleet, settings) as runs:
+            async with open_fleet(settings, model) as fleet, Runs.open(store, fleet, settings) as runs:
                 yield Parts(
                     settings=settings,
                     store=store,
                     runs=runs,
                     agents=fleet.roster.cards(model.name),
                     check_model=model.check,
+                    check_tools=lambda: fleet.checks,
                 )
 
 

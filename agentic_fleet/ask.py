@@ -3,7 +3,8 @@
 A client like any other: it starts a run over HTTP and reads its event stream, reconnecting by cursor. When no service
 answers, it runs one of its own for this question.
 
-Exit codes: 0 answered, 1 the run failed, 2 wrong usage, 3 no service could be reached, 130 cancelled.
+Exit codes: 0 answered, 1 the run failed, 2 wrong usage, 3 no service could be reached, 4 suspended: a question was not
+answered in time (it still can be), 130 cancelled.
 """
 
 import argparse
@@ -30,7 +31,7 @@ ATTEMPTS = 5
 PATIENCE = 60.0
 """Seconds a service of our own may take to start."""
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60)  # heartbeats come every 15 s
-_EXIT = {"response.completed": 0, "error": 1, "cancelled": 130}
+_EXIT = {"response.completed": 0, "error": 1, "suspended": 4, "cancelled": 130}
 
 
 class Unreachable(Exception):

@@ -27,6 +27,9 @@ class Progress:
             "agent.delta": lambda event: self._tokens(event, "dim"),
             "response.delta": lambda event: self._tokens(event, ""),
             "agent.complete": self._agent_complete,
+            "orchestrator.message": self._message,
+            "tool.call": lambda event: self._line("tool", _brief(event["data"]), "blue"),
+            "suspended": lambda event: self._line("suspended", event.get("message", ""), "yellow"),
             "response.completed": self._completed,
             "error": lambda event: self._line("error", event.get("error", ""), "bold red"),
             "cancelled": lambda event: self._line("cancelled", event.get("message", ""), "yellow"),
@@ -45,6 +48,15 @@ class Progress:
     def _agent_complete(self, event: Event) -> None:
         if event.get("error"):
             self._line(event["agent_id"], event["error"], "red")
+
+    def _message(self, event: Event) -> None:
+        if event.get("kind") == "request":
+            asked = event["data"]
+            self._line("question", f"{event['message']}: {_brief(asked['request'])}", "bold yellow")
+            self._line("", f"answer it: POST /api/v1/runs/{event['workflow_id']}/responses", "yellow")
+            self._line("", json.dumps({"request_id": asked["request_id"], "response": "..."}), "yellow")
+        elif event.get("kind") in ("response", "refinement"):
+            self._line(event["kind"], event.get("message", ""), "yellow")
 
     def _completed(self, event: Event) -> None:
         score = event.get("quality_score")
@@ -78,3 +90,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._break()
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:200]}..."

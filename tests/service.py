@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +71,20 @@ def environ(home: Path, fake: FakeOpenAI | None, **more: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def service(
-    home: Path, fake: FakeOpenAI | None, *, command: tuple[str, ...] = ("-m", "app"), **settings: str
+    home: Path,
+    fake: FakeOpenAI | None,
+    team: Mapping[str, str] | None = None,
+    *,
+    command: tuple[str, ...] = ("-m", "app"),
+    **settings: str,
 ) -> AsyncIterator[Service]:
     """A running service; killed when the block is left, if it still runs then."""
     process = await anyio.open_process(
-        [sys.executable, *command], env=environ(home, fake, **settings), cwd=ROOT, stdin=subprocess.DEVNULL, stderr=None
+        [sys.executable, *command],
+        env=environ(home, fake, **(team or {}), **settings),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stderr=None,
     )
     try:
         assert process.stdout is not None

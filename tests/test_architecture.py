@@ -17,6 +17,7 @@ ROOMS = {
     "dspy": {"workflows", "learning"},
     "sklearn": {"workflows"},
     "xllamacpp": {"workflows"},
+    "mcp": {"workflows"},
     "sqlite3": {"store"},
     "uvicorn": set(),
     "asyncio": {"workflows"},

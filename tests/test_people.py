@@ -1,0 +1,242 @@
+"""People in the loop, and going on after accidents, as a deployment sees them: real processes, a real HTTP model."""
+
+import json
+import random
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.fake_openai import Body, Call, FakeOpenAI, Reply, answer, fake_openai
+from tests.service import Seen, Service, follow, service
+
+TEAM = """
+[workflow]
+fast_agent = "helper"
+synthesis_agent = "helper"
+
+[agents.helper]
+skill = "help"
+description = "Helps."
+instructions = "Help."
+tools = ["ask_user", "note"]
+
+[agents.checker]
+skill = "checking"
+description = "Checks."
+instructions = "Check."
+
+[tools.note]
+function = "tests.notes:note"
+approval = true
+"""
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeOpenAI]:
+    async with fake_openai() as running:
+        yield running
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> dict[str, str]:
+    """Settings of a service whose helper may ask the user, and may take notes when a human approves."""
+    (tmp_path / "team.toml").write_text(TEAM)
+    return {"FLEET_ROSTER": str(tmp_path / "team.toml"), "NOTES": str(tmp_path / "notes.txt")}
+
+
+def calls_tool(name: str, **arguments: str) -> Any:
+    """A model that calls the tool first, and then says what came of it."""
+
+    def reply(body: Body) -> Reply:
+        if "response_format" in body:
+            return answer(body)
+        results = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+        if not results:
+            return Reply(tool_calls=[(name, json.dumps(arguments))])
+        return Reply(tokens=["I ", "learnt: ", results[-1]])
+
+    return reply
+
+
+async def waiting(fleet: Service, run_id: str) -> dict[str, Any]:
+    """The run's one request, once it waits."""
+    seen = Seen()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow, fleet.http, run_id, seen)
+        while not [event for event in seen if event.get("kind") == "request"]:
+            await seen.reach(len(seen) + 1)
+        tasks.cancel_scope.cancel()
+    run = await fleet.get(f"/api/v1/runs/{run_id}")
+    assert run["status"] == "waiting"
+    (request,) = run["pending_requests"]
+    assert isinstance(request, dict)
+    return request
+
+
+async def test_a_question_survives_kill_9_and_its_answer_goes_on_in_the_same_log(
+    tmp_path: Path, fake: FakeOpenAI, team: dict[str, str]
+) -> None:
+    fake.reply = calls_tool("ask_user", question="Which colour?")
+    async with service(tmp_path, fake, team) as fleet:
+        run = await fleet.start("Paint the house", mode="fast")
+        request = await waiting(fleet, run["run_id"])
+        assert request["request"]["question"] == "Which colour?"
+        fleet.signal(signal.SIGKILL)
+        await fleet.gone()
+    calls = len(fake.calls)
+    async with service(tmp_path, fake, team) as fleet:
+        suspended = await fleet.get(f"/api/v1/runs/{run['run_id']}")
+        assert (suspended["status"], suspended["pending_requests"]) == ("suspended", [request])
+        body = {"request_id": request["request_id"], "response": "blue"}
+        await fleet.post(f"/api/v1/runs/{run['run_id']}/responses", body)
+        log = Seen()
+        await follow(fleet.http, run["run_id"], log)
+        assert log.types[-2:] == ["response.completed", "done"]
+        assert log[-2]["message"] == "I learnt: blue"
+        assert log.types.count("suspended") == 1
+        assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
+        again = await fleet.http.post(f"/api/v1/runs/{run['run_id']}/responses", json=body)
+        assert again.status_code == 409
+    assert len(fake.calls) == calls + 1  # what was asked before the pause was not asked again
+
+
+@pytest.mark.parametrize(("approved", "notes"), [(True, "milk\n"), (False, "")])
+async def test_a_tool_that_needs_approval_runs_once_and_only_when_approved(
+    tmp_path: Path, fake: FakeOpenAI, team: dict[str, str], approved: bool, notes: str
+) -> None:
+    fake.reply = calls_tool("note", text="milk")
+    (tmp_path / "notes.txt").touch()
+    async with service(tmp_path, fake, team) as fleet:
+        run = await fleet.start("Note milk", mode="fast")
+        request = await waiting(fleet, run["run_id"])
+        assert request["request"]["arguments"] == {"text": "milk"}
+        assert (tmp_path / "notes.txt").read_text() == ""
+        await fleet.post(
+            f"/api/v1/runs/{run['run_id']}/responses",
+            {"request_id": request["request_id"], "response": {"approved": approved}},
+        )
+        log = Seen()
+        await follow(fleet.http, run["run_id"], log)
+        assert log.types[-2:] == ["response.completed", "done"]
+        assert log.types.count("tool.call") == log.types.count("tool.result") == int(approved)
+    assert (tmp_path / "notes.txt").read_text() == notes
+
+
+async def test_a_plan_can_be_changed_in_words_and_then_approved(tmp_path: Path, fake: FakeOpenAI) -> None:
+    async with service(tmp_path, fake) as fleet:
+        task = "Compare heat pumps and gas heating for an old house, and write it up"
+        run = await fleet.start(task, require_plan_approval=True)
+        first = await waiting(fleet, run["run_id"])
+        url = f"/api/v1/runs/{run['run_id']}/responses"
+        await fleet.post(url, {"request_id": first["request_id"], "response": "Let the reviewer do it instead"})
+        second = await waiting_again(fleet, run["run_id"], first["request_id"])
+        await fleet.post(url, {"request_id": second["request_id"], "response": {"approved": True}})
+        log = Seen()
+        await follow(fleet.http, run["run_id"], log)
+        assert log.types[-2:] == ["response.completed", "done"]
+        kinds = [event.get("kind") for event in log]
+        assert (kinds.count("request"), kinds.count("response"), kinds.count("routing")) == (2, 2, 1)
+
+
+async def waiting_again(fleet: Service, run_id: str, answered: str) -> dict[str, Any]:
+    with anyio.fail_after(20):
+        while True:
+            for request in (await fleet.get(f"/api/v1/runs/{run_id}"))["pending_requests"]:
+                if request["request_id"] != answered:
+                    return dict(request)
+
+
+async def test_an_interrupted_run_goes_on_and_repeats_nothing_that_was_paid_for(
+    tmp_path: Path, fake: FakeOpenAI
+) -> None:
+    held = anyio.Event()
+    words = "Compare heat pumps and gas heating in detail"
+
+    def reply(body: Body) -> Reply:
+        if "response_format" in body:
+            return answer(body)
+        done = sum(call.state == "finished" for call in agents())
+        return Reply(tokens=["part ", str(done)], hold_after=(1, held) if done == 1 and not held.is_set() else None)
+
+    def agents() -> list[Call]:
+        return [call for call in fake.calls if "response_format" not in call.body]
+
+    fake.reply = reply
+    async with service(tmp_path, fake) as fleet:
+        run = await fleet.start(words, mode="sequential")
+        await fake.wait_for(lambda: [call.state for call in agents()] == ["finished", "open"])
+        await fake.wait_for(lambda: agents()[1].tokens_sent == 1)
+        fleet.signal(signal.SIGKILL)
+        await fleet.gone()
+    await fake.settled()
+    paid = [call for call in fake.calls if call.state == "finished"]
+    held.set()
+    before = len(fake.calls)
+    async with service(tmp_path, fake) as fleet:
+        assert (await fleet.get(f"/api/v1/runs/{run['run_id']}"))["status"] == "interrupted"
+        phases = [kept["phase"] for kept in await fleet.get(f"/api/v1/runs/{run['run_id']}/checkpoints")]
+        assert phases == ["analysis", "routing", "execution"]
+        resumed = await fleet.post(f"/api/v1/runs/{run['run_id']}/resume", {})
+        assert resumed["run_id"] == run["run_id"]
+        log = Seen()
+        await follow(fleet.http, run["run_id"], log, after=int(resumed["last_event_id"].split(":")[1]) - 1)
+        assert log.types[-2:] == ["response.completed", "done"]
+        assert (await fleet.http.post(f"/api/v1/runs/{run['run_id']}/resume", json={})).status_code == 409
+    asked_again = [call.body for call in fake.calls[before:] if call.body in [old.body for old in paid]]
+    assert asked_again == []
+
+
+async def test_two_conversations_at_once_never_mix_fifty_times(tmp_path: Path, fake: FakeOpenAI) -> None:
+    async with service(tmp_path, fake, FLEET_LOG_LEVEL="ERROR") as fleet:
+        conversations = [(await fleet.post("/api/v1/conversations", {}))["id"] for _ in range(2)]
+
+        async def chat(mine: str, other: str) -> None:
+            for number in range(50):
+                run = await fleet.start(f"Repeat {mine} {number}", conversations[int(mine[-1])], mode="fast")
+                log = Seen()
+                await follow(fleet.http, run["run_id"], log)
+                assert log.types[-2:] == ["response.completed", "done"]
+                assert mine in log[-2]["message"]
+                assert other not in str(log)
+
+        tag = f"marker-{random.randrange(10**9)}"
+        with anyio.fail_after(90):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(chat, f"{tag}-0", f"{tag}-1")
+                tasks.start_soon(chat, f"{tag}-1", f"{tag}-0")
+    for call in fake.calls:
+        assert f"{tag}-0" not in str(call.body) or f"{tag}-1" not in str(call.body)
+
+
+async def test_a_model_that_hangs_ends_in_an_error_that_names_the_limit(tmp_path: Path, fake: FakeOpenAI) -> None:
+    held = anyio.Event()
+    fake.reply = lambda body: Reply(tokens=["a "] * 3, hold_after=(1, held))
+    async with service(tmp_path, fake, FLEET_MODEL_TIMEOUT="0.3") as fleet:
+        run = await fleet.start("Go", mode="fast")
+        log = Seen()
+        await follow(fleet.http, run["run_id"], log)
+        assert log.types[-2:] == ["error", "done"]
+        assert log[-2]["error"] == "The model sent nothing for 0.3 seconds."
+    await fake.settled()
+    assert fake.hangups == 1
+
+
+async def test_nonsense_decisions_never_fail_a_run(tmp_path: Path, fake: FakeOpenAI) -> None:
+    nonsense = iter(["I think the wizard should do it", "{", '{"agent_1": "wizard", "mode": 7}', "[]", "null", ""] * 9)
+
+    def reply(body: Body) -> Reply:
+        return Reply(tokens=[next(nonsense)]) if "response_format" in body else answer(body)
+
+    fake.reply = reply
+    async with service(tmp_path, fake) as fleet:
+        for number in range(6):
+            run = await fleet.start(f"Please write a long and careful comparison of {number} ways to heat a house")
+            log = Seen()
+            await follow(fleet.http, run["run_id"], log)
+            assert log.types[-2:] == ["response.completed", "done"]
+            (routing,) = [event for event in log if event.get("kind") == "routing"]
+            assert routing["data"]["decided_by"] == "fallback"
