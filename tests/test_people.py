@@ -220,7 +220,7 @@ async def test_a_model_that_hangs_ends_in_an_error_that_names_the_limit(tmp_path
         log = Seen()
         await follow(fleet.http, run["run_id"], log)
         assert log.types[-2:] == ["error", "done"]
-        assert log[-2]["error"] == "The model sent nothing for 0.3 seconds."
+        assert log[-2]["error"] == "The agent researcher got no answer. The model sent nothing for 0.3 seconds."
     await fake.settled()
     assert fake.hangups == 1
 

@@ -178,11 +178,14 @@ async def speak(shift: Shift, agent: str, prompt: str, *, about: str | None, ans
 async def _in_time(shift: Shift, agent: str, prompt: str, text_type: StreamEventType) -> Spoken:
     limit = shift.bounds.agent_timeout
     with anyio.move_on_after(limit) as scope, playing(agent) as part:
-        spoken = await _stream(shift, part, prompt, text_type)
+        try:
+            spoken = await _stream(shift, part, prompt, text_type)
+        except ModelFailed as failure:
+            raise type(failure)(f"The agent {agent} got no answer. {failure}") from failure
     if scope.cancelled_caught:
         raise TimedOut(f"The agent {agent} took longer than {limit:g} s.")
     if not spoken.text.strip():
-        raise ModelFailed("The model gave an empty answer.")
+        raise ModelFailed(f"The agent {agent} got no answer. The model said nothing.")
     return spoken
 
 
