@@ -21,7 +21,7 @@ from agentic_fleet.workflows.desk import Part, Paused, playing
 from agentic_fleet.workflows.framework import owned_events
 from agentic_fleet.workflows.history import history_messages
 from agentic_fleet.workflows.mapping import complete_reasoning, map_update
-from agentic_fleet.workflows.modes import Answer, Shift
+from agentic_fleet.workflows.modes import SILENT, Answer, Shift, unanswered
 from agentic_fleet.workflows.plans import Plan, Said
 from agentic_fleet.workflows.told import Failure, Told, of, thought
 
@@ -60,6 +60,7 @@ class Handoff:
                     raise TimedOut(f"The agent {self._part.agent} took longer than {limit:g} s.")
             except (ModelFailed, TimedOut) as error:
                 agent = self._part.agent
+                error = unanswered(agent, error) if isinstance(error, ModelFailed) else error
                 logger.warning("a handoff ends with a failed agent: %s: %s", agent, type(error).__name__)
                 self.failed[agent] = error
                 await self._told.tell(("failed", agent, self._turns), of(agent, _TYPE.AGENT_COMPLETE, error=str(error)))
@@ -104,7 +105,7 @@ class Handoff:
 
     async def _last_word(self) -> None:
         if not self._text.strip():
-            raise ModelFailed("The model gave an empty answer.")
+            raise ModelFailed(SILENT)
         await self._end()
         self.answered = True
 

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SILENT = "The model said nothing."
+
 _TYPE = StreamEventType
 
 
@@ -181,12 +183,17 @@ async def _in_time(shift: Shift, agent: str, prompt: str, text_type: StreamEvent
         try:
             spoken = await _stream(shift, part, prompt, text_type)
         except ModelFailed as failure:
-            raise type(failure)(f"The agent {agent} got no answer. {failure}") from failure
+            raise unanswered(agent, failure) from failure
     if scope.cancelled_caught:
         raise TimedOut(f"The agent {agent} took longer than {limit:g} s.")
     if not spoken.text.strip():
-        raise ModelFailed(f"The agent {agent} got no answer. The model said nothing.")
+        raise unanswered(agent, ModelFailed(SILENT))
     return spoken
+
+
+def unanswered(agent: str, failure: ModelFailed) -> ModelFailed:
+    """The failure, saying whom it struck."""
+    return type(failure)(f"The agent {agent} got no answer. {failure}")
 
 
 async def _stream(shift: Shift, part: Part, prompt: str, text_type: StreamEventType) -> Spoken:

@@ -107,7 +107,7 @@ async def test_when_all_agents_fail_the_first_ones_failure_is_the_runs(fake: Fak
     said = {"researcher": Reply(status=400), "analyst": says(" ")}
     fake.reply = Script(plan=plan("parallel", "analyst", "researcher"), says=said)
     screen = Screen()
-    with anyio.fail_after(10), pytest.raises(ModelFailed, match=r"^The model gave an empty answer\.$"):
+    with anyio.fail_after(10), pytest.raises(ModelFailed, match=r"^The agent analyst got no answer\. The model said nothing\.$"):
         await fleet_over(endpoint).run(turn(), screen)
     assert all(e.error for e in screen.of(_TYPE.AGENT_COMPLETE))
     assert not screen.of(_TYPE.RESPONSE_DELTA)
