@@ -36,6 +36,10 @@ TEARDOWN = 10.0
 """Seconds in which stopped runs must have left: their workflow's clean-up and their last event."""
 
 
+class Live(Conflict):
+    """It is too late to bring the run back, or too early."""
+
+
 class Runs:
     """All runs of this process. `start` refuses the one too many; everything else is always allowed."""
 
@@ -121,8 +125,18 @@ class Runs:
 
         NotFound for an unknown run or request; Conflict when it has been answered, or the run is over.
         """
-        run = await self._answerable(run_id, request_id)
-        await run.answer(request_id, response)
+        if run := await self._live(run_id):
+            await run.answer(request_id, response)
+            return run.state
+        state = await self._store.run(run_id)
+        check_open(state, request_id)
+        if state.status is not RunStatus.SUSPENDED:
+            raise Conflict("The run is over.")
+        try:
+            run = await self._revive(run_id, None, brought_by=(request_id, response))
+        except Live:  # somebody was faster
+            return await self.answer(run_id, request_id, response)
+        await run.answered(request_id)
         return run.state
 
     async def resume(self, run_id: str, checkpoint_id: str | None = None) -> RunState:
@@ -131,7 +145,7 @@ class Runs:
         Returns when it is live; `last_seq` is the one before it was. NotFound for the run or checkpoint; Conflict when
         it is live, has completed, or kept no checkpoints; TooManyRuns, Draining, StoreFailed.
         """
-        run = await self._revive(run_id, checkpoint_id, afresh=True)
+        run = await self._revive(run_id, checkpoint_id)
         return replace(run.state, last_seq=run.first_seq)
 
     async def drop_conversation(self, conversation_id: str) -> None:
@@ -190,39 +204,33 @@ class Runs:
             self._launch(state, turn)
         return state
 
-    async def _answerable(self, run_id: str, request_id: str) -> Run:
-        """The live run; a suspended one is brought back, by the first of those who answer it at once."""
-        while run_id not in self._runs or run_id in self._reviving:
-            if run_id in self._reviving:
-                await self._changed.wait()
-                continue
-            state = await self._store.run(run_id)
-            if run_id in self._runs or run_id in self._reviving:
-                continue  # somebody was faster
-            check_open(state, request_id)
-            if state.status is not RunStatus.SUSPENDED:
-                raise Conflict("The run is over.")
-            return await self._revive(run_id, None)
-        return self._runs[run_id]
+    async def _live(self, run_id: str) -> Run | None:
+        """The run, if it lives in this process; one that is being brought back is waited for."""
+        while run_id in self._reviving:
+            await self._changed.wait()
+        return self._runs.get(run_id)
 
-    async def _revive(self, run_id: str, checkpoint_id: str | None, *, afresh: bool = False) -> Run:
-        """Make an ended run live again, once it is in the store as such. `afresh`: it asks its questions again."""
+    async def _revive(
+        self, run_id: str, checkpoint_id: str | None, *, brought_by: tuple[str, Any] | None = None
+    ) -> Run:
+        """Make an ended run live again, once it is in the store as such: by an answer, or to ask everything again."""
         if run_id in self._runs or run_id in self._reviving:
-            raise Conflict("The run is live.")
+            raise Live("The run is live.")
         self._reviving.add(run_id)  # from here on nobody else can change its state
         try:
             with self._place(), anyio.CancelScope(shield=True):  # as in `start`
                 state = await self._store.run(run_id)
                 turn = await continuation(self._store, state, checkpoint_id)
-                run = self._launch(replace(state, pending_requests=()) if afresh else state, turn)
+                # Without an answer it asks again what it wants to know: a checkpoint may lie before the question.
+                run = self._launch(state if brought_by else replace(state, pending_requests=()), turn, brought_by)
                 await run.begun()
         finally:
             self._reviving.discard(run_id)
             self._wake()
         return run
 
-    def _launch(self, state: RunState, turn: Turn) -> Run:
-        run = Run(state, turn, self._workflow, self._store, self._limits)
+    def _launch(self, state: RunState, turn: Turn, brought_by: tuple[str, Any] | None = None) -> Run:
+        run = Run(state, turn, self._workflow, self._store, self._limits, brought_by)
         self._runs[state.run_id] = run
         if self._stopped:
             run.cancel("shutdown")

@@ -50,8 +50,17 @@ class Limits:
 class Run:
     """Owned by `Runs`, which executes it in the service's task group. `state` is what the store has."""
 
-    def __init__(self, state: RunState, turn: Turn, workflow: Workflow, store: Store, limits: Limits) -> None:
-        """`state` is a new run's, or that of one that has ended and goes on with `turn`."""
+    def __init__(
+        self,
+        state: RunState,
+        turn: Turn,
+        workflow: Workflow,
+        store: Store,
+        limits: Limits,
+        brought_by: tuple[str, Any] | None = None,
+    ) -> None:
+        """`state` is a new run's, or that of one that has ended and goes on with `turn`; perhaps because a request was
+        answered: `brought_by` is its id and the answer."""
         self.state = state
         self.log = RunLog(state.run_id, store, last=state.last_seq)
         self.audience = Audience()
@@ -62,6 +71,7 @@ class Run:
         self._workflow = workflow
         self._store = store
         self._limits = limits
+        self._brought_by = brought_by
         self._scope = anyio.CancelScope()
         self._reason: Reason | None = None
         self._reasoned = False
@@ -89,8 +99,11 @@ class Run:
         check_open(self.state, request_id)
         if self._scope.cancel_called or self.ended.is_set():
             raise Conflict("The run is over.")
-        self._answering.add(request_id)
-        await self._emit(response_event(request_id, response))
+        await self._give(request_id, response)
+        await self.answered(request_id)
+
+    async def answered(self, request_id: str) -> None:
+        """Return when an answer that is on its way is stored. Conflict when the run ends first."""
         while request_id not in self.state.answers:
             if self.ended.is_set():
                 raise Conflict("The run is over.")
@@ -157,6 +170,8 @@ class Run:
     async def _take_turns(self) -> Ending:
         turn, requests = self._turn, self.state.pending_requests
         await self._emit(self._connected())
+        if self._brought_by:
+            await self._give(*self._brought_by)
         while True:
             if requests and not await self._answered(requests):
                 return self._unanswered(), None
@@ -169,6 +184,10 @@ class Run:
             requests, turn = outcome.requests, replace(turn, retell=False)
             for request in requests:
                 await self._emit(request_event(request))
+
+    async def _give(self, request_id: str, response: Any) -> None:
+        self._answering.add(request_id)
+        await self._emit(response_event(request_id, response))
 
     async def _answered(self, requests: Sequence[PendingRequest]) -> bool:
         """Wait for the answers to all of them, for as long as a human may take."""

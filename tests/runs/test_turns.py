@@ -114,11 +114,11 @@ async def test_without_an_answer_in_time_the_run_is_suspended_and_a_late_answer_
 
 
 async def test_waiting_does_not_count_towards_the_time_of_the_run(open_store: OpenStore) -> None:
-    async with running(open_store, Script(asking(question("q1"))), run_timeout=0.2, **WAIT) as (runs, _):
+    async with running(open_store, Script(asking(question("q1"))), run_timeout=1.0, **WAIT) as (runs, _):
         state = await ask(runs)
         with anyio.fail_after(5):
             await until(runs, state.run_id, RunStatus.WAITING)
-            await anyio.sleep(0.3)  # longer than the run may take: nothing else can show it
+            await anyio.sleep(1.2)  # longer than the run may take: nothing else can show it
             await runs.answer(state.run_id, "q1", "blue")
             assert types(await whole(runs, state.run_id))[-2] == "response.completed"
 
@@ -294,7 +294,7 @@ async def test_many_resumptions_at_once_over_a_slow_store_have_one_winner_and_ha
 
 async def test_two_answers_to_a_suspended_run_at_once_both_count() -> None:
     async with Runs.open(
-        Yielding(), Script(asking(question("q1"), question("q2"))), Settings(input_timeout=0.05)
+        Yielding(), Script(asking(question("q1"), question("q2"))), Settings(input_timeout=1.0)
     ) as runs:
         state = await ask(runs)
         with anyio.fail_after(5):

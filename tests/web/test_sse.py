@@ -266,13 +266,13 @@ async def test_a_refused_stream_leaves_its_place() -> None:
 
 async def test_a_run_asked_to_do_so_lives_as_long_as_it_is_watched() -> None:
     script = Paced()
-    async with site(script, disconnect_grace=0.5, heartbeat=0.05) as it:
+    async with site(script, disconnect_grace=2, heartbeat=0.1) as it:
         run = await it.start(on_disconnect="cancel")
         async with it.http.stream("GET", events_of(run)) as response:
             beats = 0
             async for line in response.aiter_lines():
                 beats += '"heartbeat"' in line
-                if beats == 14:  # 0.7 s
+                if beats == 25:  # 2.5 s
                     break
             assert (await it.get(f"/api/v1/runs/{run['run_id']}"))["status"] == "running"
         await script.left.wait()
@@ -294,7 +294,7 @@ async def mute_reader(it: Site, path: str) -> AsyncIterator[None]:
 async def test_a_reader_that_takes_no_bytes_is_cut_and_slows_nobody(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "agentic_fleet")
     script = Paced()
-    async with site(script, send_timeout=0.1, max_streams=2) as it:
+    async with site(script, send_timeout=1, max_streams=2) as it:
         run = await it.start()
         script.step(*["x" * 60_000] * 150)
         async with mute_reader(it, events_of(run)), it.stream(events_of(run)) as other:
