@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from agentic_fleet.conversations import Message, new_id
 from agentic_fleet.errors import Conflict, Draining, StoreFailed, TooManyRuns
 from agentic_fleet.events import now
-from agentic_fleet.runs.endings import leftover
+from agentic_fleet.runs.endings import CUT_SHORT, DONE, leftover, number
 from agentic_fleet.runs.log import RunLog
 from agentic_fleet.runs.memory import DurableMemory, TransientMemory
 from agentic_fleet.runs.requests import check_open
@@ -53,7 +53,7 @@ class Runs:
         )
         self._runs: dict[str, Run] = {}  # live, or ended but not yet in the store
         self._starting = 0
-        self._reviving: set[str] = set()
+        self._taken: set[str] = set()
         self._stopped = False
         self._changed = anyio.Event()  # single-use: replaced at each change
         self._tasks: TaskGroup
@@ -100,12 +100,17 @@ class Runs:
         return run.state if run else await self._store.run(run_id)
 
     async def cancel(self, run_id: str) -> RunState:
-        """End a run and return its final state; a run that has ended keeps the ending it has. NotFound."""
-        if run := self._runs.get(run_id):
+        """End a run, live or suspended, and return its final state; one that has ended keeps its ending. NotFound."""
+        if run := await self._live(run_id):
             run.cancel("cancelled")
             await run.ended.wait()
             return run.state
-        return await self._store.run(run_id)
+        with self._sole(run_id):
+            state = await self._store.run(run_id)
+            if state.status is RunStatus.SUSPENDED:
+                records, state = number((CUT_SHORT["cancelled"], DONE), state)
+                await self._store.append(run_id, records, state=state)
+        return state
 
     async def watch(self, run_id: str, after: int = 0) -> Watch:
         """A cursor over the run's log behind `after`, live or long finished. NotFound, BadCursor."""
@@ -206,7 +211,7 @@ class Runs:
 
     async def _live(self, run_id: str) -> Run | None:
         """The run, if it lives in this process; one that is being brought back is waited for."""
-        while run_id in self._reviving:
+        while run_id in self._taken:
             await self._changed.wait()
         return self._runs.get(run_id)
 
@@ -214,20 +219,25 @@ class Runs:
         self, run_id: str, checkpoint_id: str | None, *, brought_by: tuple[str, Any] | None = None
     ) -> Run:
         """Make an ended run live again, once it is in the store as such: by an answer, or to ask everything again."""
-        if run_id in self._runs or run_id in self._reviving:
-            raise Live("The run is live.")
-        self._reviving.add(run_id)  # from here on nobody else can change its state
-        try:
-            with self._place(), anyio.CancelScope(shield=True):  # as in `start`
-                state = await self._store.run(run_id)
-                turn = await continuation(self._store, state, checkpoint_id)
-                # Without an answer it asks again what it wants to know: a checkpoint may lie before the question.
-                run = self._launch(state if brought_by else replace(state, pending_requests=()), turn, brought_by)
-                await run.begun()
-        finally:
-            self._reviving.discard(run_id)
-            self._wake()
+        with self._sole(run_id), self._place(), anyio.CancelScope(shield=True):  # as in `start`
+            state = await self._store.run(run_id)
+            turn = await continuation(self._store, state, checkpoint_id)
+            # Without an answer it asks again what it wants to know: a checkpoint may lie before the question.
+            run = self._launch(state if brought_by else replace(state, pending_requests=()), turn, brought_by)
+            await run.begun()
         return run
+
+    @contextmanager
+    def _sole(self, run_id: str) -> Iterator[None]:
+        """Nobody else changes this run, which is not live here, during the block. Raises Live."""
+        if run_id in self._runs or run_id in self._taken:
+            raise Live("The run is live.")
+        self._taken.add(run_id)
+        try:
+            yield
+        finally:
+            self._taken.discard(run_id)
+            self._wake()
 
     def _launch(self, state: RunState, turn: Turn, brought_by: tuple[str, Any] | None = None) -> Run:
         run = Run(state, turn, self._workflow, self._store, self._limits, brought_by)

@@ -99,7 +99,10 @@ class Run:
         check_open(self.state, request_id)
         if self._scope.cancel_called or self.ended.is_set():
             raise Conflict("The run is over.")
-        await self._give(request_id, response)
+        try:
+            await self._give(request_id, response)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):  # it is just ending
+            raise Conflict("The run is over.") from None
         await self.answered(request_id)
 
     async def answered(self, request_id: str) -> None:

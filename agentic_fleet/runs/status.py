@@ -18,7 +18,7 @@ INTERRUPTED = "interrupted"
 _CREATED, _RUNNING, _WAITING = RunStatus.CREATED, RunStatus.RUNNING, RunStatus.WAITING
 _ENDINGS: dict[tuple[StreamEventType, str | None], tuple[RunStatus, frozenset[RunStatus]]] = {
     (StreamEventType.RESPONSE_COMPLETED, None): (RunStatus.COMPLETED, frozenset({_RUNNING})),
-    (StreamEventType.CANCELLED, None): (RunStatus.CANCELLED, LIVE),
+    (StreamEventType.CANCELLED, None): (RunStatus.CANCELLED, LIVE | {RunStatus.SUSPENDED}),
     (StreamEventType.ERROR, None): (RunStatus.FAILED, LIVE),
     (StreamEventType.ERROR, INTERRUPTED): (RunStatus.INTERRUPTED, LIVE),
     (StreamEventType.SUSPENDED, None): (RunStatus.SUSPENDED, frozenset({_WAITING})),

@@ -168,6 +168,19 @@ async def test_a_waiting_run_can_be_cancelled_and_takes_no_answer_then(open_stor
                 await runs.answer(state.run_id, "q1", "late")
 
 
+async def test_a_suspended_run_can_be_cancelled_and_takes_no_answer_then(open_store: OpenStore) -> None:
+    async with running(open_store, Script(asking(question("q1"))), **HURRY) as (runs, store):
+        state = await ask(runs)
+        with anyio.fail_after(5):
+            before = await whole(runs, state.run_id)
+            states = [await runs.cancel(state.run_id) for _ in range(2)]
+            assert {each.status for each in states} == {RunStatus.CANCELLED}
+            assert (await store.run(state.run_id)).status is RunStatus.CANCELLED
+            assert types(await rest(await runs.watch(state.run_id, len(before)))) == ["cancelled", "done"]
+            with pytest.raises(Conflict):
+                await runs.answer(state.run_id, "q1", "late")
+
+
 class Stumbling:
     """Keeps a checkpoint and fails the first time; then goes on from the checkpoint it is given."""
 
