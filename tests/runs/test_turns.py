@@ -223,25 +223,29 @@ async def test_a_failed_run_goes_on_from_a_checkpoint_in_the_same_log(
         assert [m.role for m in (await store.conversation("c1")).messages] == ["user", "assistant"]
 
 
+async def resumed_by_five(runs: Runs, run_id: str) -> list[str]:
+    outcomes: list[str] = []
+
+    async def resume() -> None:
+        try:
+            await runs.resume(run_id)
+            outcomes.append("won")
+        except Conflict:
+            outcomes.append("conflict")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(resume)
+    await runs.idle()
+    return sorted(outcomes)
+
+
 async def test_resuming_twice_at_once_has_one_winner(open_store: OpenStore) -> None:
     async with running(open_store, Stumbling()) as (runs, _):
         state = await ask(runs)
-        outcomes: list[str] = []
-
-        async def resume() -> None:
-            try:
-                await runs.resume(state.run_id)
-                outcomes.append("won")
-            except Conflict:
-                outcomes.append("conflict")
-
         with anyio.fail_after(5):
             await whole(runs, state.run_id)
-            async with anyio.create_task_group() as tasks:
-                for _ in range(5):
-                    tasks.start_soon(resume)
-            await runs.idle()
-        assert sorted(outcomes) == ["conflict"] * 4 + ["won"]
+            assert await resumed_by_five(runs, state.run_id) == ["conflict"] * 4 + ["won"]
 
 
 async def test_what_cannot_be_resumed_is_refused(open_store: OpenStore) -> None:
@@ -286,22 +290,9 @@ class Yielding(MemoryStore):
 async def test_many_resumptions_at_once_over_a_slow_store_have_one_winner_and_harm_nobody() -> None:
     async with Runs.open(Yielding(), Stumbling(), Settings()) as runs:
         state = await ask(runs)
-        outcomes: list[str] = []
-
-        async def resume() -> None:
-            try:
-                await runs.resume(state.run_id)
-                outcomes.append("won")
-            except Conflict:
-                outcomes.append("conflict")
-
         with anyio.fail_after(5):
             await whole(runs, state.run_id)
-            async with anyio.create_task_group() as tasks:
-                for _ in range(5):
-                    tasks.start_soon(resume)
-            await runs.idle()
-            assert sorted(outcomes) == ["conflict"] * 4 + ["won"]
+            assert await resumed_by_five(runs, state.run_id) == ["conflict"] * 4 + ["won"]
             assert (await runs.state(state.run_id)).status is RunStatus.COMPLETED
 
 
