@@ -1,8 +1,10 @@
 """The embedded store when the medium fails: locked, full, killed."""
 
+import asyncio  # noqa: TID251  # to cancel as the framework does
 import logging
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,7 +15,9 @@ from anyio.streams.text import TextReceiveStream
 
 from agentic_fleet.errors import StoreFailed
 from agentic_fleet.events import Record
+from agentic_fleet.store.reader import open_reader
 from agentic_fleet.store.sqlite import open_sqlite
+from agentic_fleet.store.writer import open_writer
 from tests.store.conftest import OpenFile
 from tests.store.samples import append, records, run, start
 
@@ -102,6 +106,22 @@ async def test_a_caller_that_leaves_stops_waiting_and_nobody_else_does(file: Ope
         await file.store.ping()
     kept = await file.store.events("run", after=0, limit=10)
     assert kept == records(1, 3)  # a cancelled call may still happen
+
+
+async def test_a_reader_that_asyncio_cancels_leaves_the_others_their_answers(path: Path) -> None:
+    begun = threading.Event()
+
+    def lengthy(db: sqlite3.Connection) -> None:
+        begun.set()
+        threading.Event().wait(0.2)  # the next query comes meanwhile
+
+    async with open_writer(path), open_reader(path) as reader:
+        with anyio.fail_after(5):
+            reading = asyncio.create_task(reader.read(lengthy))
+            await anyio.to_thread.run_sync(begun.wait)
+            reading.cancel()  # no shield of anyio stops it: the task is gone, its thread is not
+            await asyncio.wait([reading])
+            assert await reader.read(lambda db: db.execute("SELECT 1").fetchone()[0]) == 1
 
 
 async def test_a_full_disk_fails_the_writer_spares_the_readers_and_may_pass(file: OpenFile) -> None:
