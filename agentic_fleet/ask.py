@@ -46,7 +46,7 @@ async def ask(question: str, *, mode: Mode, url: str | None, as_json: bool) -> i
     ):
         run = await _start(http, question, mode)
         outcome = 1
-        with Progress(as_json=as_json) as progress:
+        with Progress(as_json=as_json, url=base) as progress:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_interrupt, http, run, progress, tasks.cancel_scope)
                 async with aclosing(_events(http, run)) as events:
