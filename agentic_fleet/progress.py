@@ -20,6 +20,11 @@ Voice = tuple[str, str]
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # the error that was caught; rich would raise SystemExit, in the middle of a task group
+
+
 class Progress:
     """Text from models and tools is printed as plain text: no markup, no control characters.
 
@@ -30,7 +35,7 @@ class Progress:
         self.abandoned = False
         self._as_json = as_json
         self._url = url
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = _Console(highlight=False, soft_wrap=True)
         self._notes = Console(stderr=True, highlight=False)
         self._speaker: Voice | None = None  # whose tokens the cursor stands behind
         self._kept: dict[Voice, str] = {}  # tokens of those who wait for the floor, in the order they began

@@ -1,18 +1,22 @@
 """The process: what a deployment sees of signals, crashes and crowds."""
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from anyio.streams.text import TextReceiveStream
 from websockets.asyncio.client import connect
 
 from tests.fake_openai import Body, FakeOpenAI, Reply, answer, fake_openai
+from tests.server import serving
 from tests.service import ROOT, Seen, environ, follow, service
 
 
@@ -271,6 +275,101 @@ async def test_ctrl_c_in_ask_cancels_the_run(tmp_path: Path, fake: FakeOpenAI) -
         await fake.settled()
         assert fake.hangups == 1
         assert {run["status"] for run in await fleet.get("/api/v1/runs")} == {"cancelled"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+async def test_a_signal_while_ask_starts_a_service_ends_both_quietly(
+    tmp_path: Path, fake: FakeOpenAI, number: signal.Signals, code: int
+) -> None:
+    process = await anyio.open_process(
+        [sys.executable, "-m", "agentic_fleet.ask", "Go"],
+        env=environ(tmp_path, fake, FLEET_PORT="1"),  # nothing answers there
+        cwd=ROOT,
+    )
+    async with process:
+        assert process.stderr is not None
+        said = TextReceiveStream(process.stderr)
+        with anyio.fail_after(60):
+            first = await said.receive()
+            assert "starting one" in first
+            process.send_signal(number)
+            assert [part async for part in said] == []  # it ends when the service, which writes there, has ended too
+            assert await process.wait() == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_ask_takes_its_own_service_along_when_its_terminal_goes(
+    tmp_path: Path, fake: FakeOpenAI, number: signal.Signals
+) -> None:
+    slow(fake)
+    process = await anyio.open_process(
+        [sys.executable, "-m", "agentic_fleet.ask", "Go", "--mode", "fast"],
+        env=environ(tmp_path, fake, FLEET_PORT="1"),
+        cwd=ROOT,
+    )
+    async with process:
+        await fake.wait_for(lambda: fake.open == 1 and fake.calls[0].tokens_sent == 2)
+        process.send_signal(number)
+        with anyio.fail_after(20):
+            assert await process.wait() == 128 + number
+    async with service(tmp_path, fake) as fleet:  # nobody holds the folder any more
+        assert {run["status"] for run in await fleet.get("/api/v1/runs")} == {"interrupted"}
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+async def test_ask_may_be_cut_short_by_its_reader(tmp_path: Path, fake: FakeOpenAI, form: tuple[str, ...]) -> None:
+    held = anyio.Event()
+    fake.reply = lambda body: Reply(tokens=["word "] * 50, hold_after=(2, held))
+    reader, writer = os.pipe()
+    async with service(tmp_path, fake) as fleet:
+        process = await anyio.open_process(
+            [sys.executable, "-m", "agentic_fleet.ask", "Go", "--mode", "fast", "--url", fleet.url, *form],
+            env=environ(tmp_path, fake),
+            cwd=ROOT,
+            stdout=writer,
+        )
+        os.close(writer)
+        async with process:
+            assert process.stderr is not None
+            with anyio.fail_after(20):
+                await anyio.wait_readable(reader)
+                os.close(reader)
+                held.set()
+                assert [part async for part in process.stderr] == []
+                assert await process.wait() == 141
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("", "--url", "http://127.0.0.1:1"), 2, "the question is empty"),
+        (("Go", "--url", "127.0.0.1:8000"), 2, "'127.0.0.1:8000' is not like http://127.0.0.1:8000"),
+        (("Go", "--url", "http://127.0.0.1:1"), 3, "Cannot connect to host 127.0.0.1:1"),
+        (("Go", "--url", "FAKE"), 3, "is no AgenticFleet"),
+        (("x" * 10_001, "--url", "SERVICE"), 1, "The service refused: message:"),
+        (("Go",), 3, "another AgenticFleet process is using"),
+    ],
+)
+async def test_ask_says_in_a_line_why_there_is_no_answer(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    async def hello(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b"<p>Hello"})
+
+    async with fake_openai() as fake, serving(hello, lifespan="off") as page, service(tmp_path, fake) as fleet:
+        urls = {"FAKE": page, "SERVICE": fleet.url}
+        with anyio.fail_after(60):
+            ended = await anyio.run_process(
+                [sys.executable, "-m", "agentic_fleet.ask", *(urls.get(word, word) for word in arguments)],
+                env=environ(tmp_path, fake, FLEET_PORT="1"),
+                cwd=ROOT,
+                check=False,
+            )
+    said = ended.stderr.decode()
+    assert (ended.returncode, words in said) == (code, True), said
+    assert "Traceback" not in said
+    assert "Unknown child" not in said
 
 
 async def test_a_browser_that_reconnects_to_the_chat_stream_causes_no_further_model_call(
