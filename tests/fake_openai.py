@@ -5,7 +5,7 @@ the least JSON its schema allows, and anything else with the user's own words, s
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,6 +28,7 @@ class Reply:
     reasoning: Sequence[str] = ()
     reasoning_field: str = "reasoning_content"  # some servers call it "reasoning"
     tool_calls: Sequence[tuple[str, str]] = ()  # (function's name, arguments as JSON text)
+    leaves_out: Collection[str] = ()  # "index", "id": tool calls come whole and lack these; answers lack ids as well
     finish_reason: str | None = None  # None: what fits
     usage: tuple[int, int] | None = None  # prompt and completion tokens; None: counted
     status: int = 200
@@ -129,6 +130,8 @@ class FakeOpenAI:
 
     async def _stream(self, call: Call, reply: Reply, send: Any) -> None:
         await send(_start(200, {"content-type": "text/event-stream", **reply.headers}))
+        if "id" in reply.leaves_out:
+            call.id = ""
         if reply.garbage:
             await send({"type": "http.response.body", "body": b"data: {not json\n\n", "more_body": True})
         for piece in _pieces(reply):
@@ -205,6 +208,10 @@ def _pieces(reply: Reply) -> list[_Piece]:
     pieces += [piece({reply.reasoning_field: text}) for text in reply.reasoning]
     pieces += [piece({"content": token}, counts=True) for token in reply.tokens]
     for index, (name, arguments) in enumerate(reply.tool_calls):
+        if reply.leaves_out:
+            whole = {"index": index, "id": _call_id(index), "function": {"name": name, "arguments": arguments}}
+            pieces.append(piece({"tool_calls": [{k: v for k, v in whole.items() if k not in reply.leaves_out}]}))
+            continue
         head = {"index": index, "id": _call_id(index), "type": "function", "function": {"name": name, "arguments": ""}}
         pieces.append(piece({"tool_calls": [head]}))
         middle = len(arguments) // 2

@@ -131,8 +131,9 @@ class Runs:
         NotFound for an unknown run or request; Conflict when it has been answered, or the run is over.
         """
         if run := await self._live(run_id):
-            await run.answer(request_id, response)
-            return run.state
+            if await run.answer(request_id, response):
+                return run.state
+            await run.ended.wait()
         state = await self._store.run(run_id)
         check_open(state, request_id)
         if state.status is not RunStatus.SUSPENDED:

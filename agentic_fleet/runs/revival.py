@@ -24,6 +24,8 @@ async def continuation(store: Store, state: RunState, checkpoint_id: str | None)
     kept = [each for each in await memory.checkpoints() if checkpoint_id in (None, each.checkpoint_id)]
     if checkpoint_id is not None and not kept:
         raise NotFound("There is no such checkpoint.")
+    if checkpoint_id is not None:  # the last one from now on: after a pause, too, the run goes on from here
+        await memory.keep_checkpoint(kept[-1])
     return Turn(
         run_id=state.run_id,
         conversation_id=state.conversation_id,

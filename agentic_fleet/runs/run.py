@@ -92,8 +92,11 @@ class Run:
                 raise self._failure or Conflict("The run is over.")
             await self._recorded.wait()
 
-    async def answer(self, request_id: str, response: Any) -> None:
-        """Give a human's answer; returns when it is stored. NotFound; Conflict when it has one, or the run is over."""
+    async def answer(self, request_id: str, response: Any) -> bool:
+        """Give a human's answer; returns when it is stored. NotFound; Conflict when it has one, or the run is over.
+
+        False when the run has just stopped waiting for it: once it has `ended`, it can be brought back by the answer.
+        """
         if request_id in self._answering:
             raise Conflict("This request has been answered.")
         check_open(self.state, request_id)
@@ -101,9 +104,10 @@ class Run:
             raise Conflict("The run is over.")
         try:
             await self._give(request_id, response)
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError):  # it is just ending
-            raise Conflict("The run is over.") from None
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            return False
         await self.answered(request_id)
+        return True
 
     async def answered(self, request_id: str) -> None:
         """Return when an answer that is on its way is stored. Conflict when the run ends first."""

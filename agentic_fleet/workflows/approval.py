@@ -4,6 +4,7 @@ Each plan made on the way is kept as a step, so that the run asks the same quest
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ async def approved(plan: Plan, desk: Desk, replan: Callable[[Sequence[str]], Awa
     Raises Paused while there is no answer, FleetError after MOST_CHANGES.
     """
     changes: list[str] = []
-    while wanted := changes_in(desk.answer("PlanReview", msgspec.json.decode(jsontext.encode(plan)))):
+    while wanted := changes_in(desk.answer("PlanReview", _shown(plan))):
         if len(changes) == MOST_CHANGES:
             raise FleetError(f"The plan was changed {MOST_CHANGES} times and is still not approved.")
         changes.append(wanted)
@@ -37,6 +38,12 @@ async def approved(plan: Plan, desk: Desk, replan: Callable[[Sequence[str]], Awa
             plan = await replan(changes)
             await desk.keep(step, jsontext.encode(plan))
     return plan
+
+
+def _shown(plan: Plan) -> Any:
+    """As JSON, and the same whether it was made for this run or for an equal question before: a human who has agreed
+    to it is not asked again."""
+    return msgspec.json.decode(jsontext.encode(replace(plan, cached=False)))
 
 
 def changes_in(answer: Any) -> str:

@@ -13,7 +13,7 @@ from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
 from agent_framework._workflows._checkpoint_encoding import decode_checkpoint_value, encode_checkpoint_value
 
 from agentic_fleet import jsontext
-from agentic_fleet.errors import CheckpointUnreadable
+from agentic_fleet.errors import CheckpointUnreadable, FleetError
 from agentic_fleet.events import now
 from agentic_fleet.turns import Checkpoint, Memory
 
@@ -76,11 +76,11 @@ class RunCheckpoints:
         return False
 
 
-def unreadable(error: WorkflowCheckpointException) -> CheckpointUnreadable:
-    """What the framework found wrong while it restored a checkpoint, in words for a client."""
+def unreadable(error: WorkflowCheckpointException) -> FleetError:
+    """What the framework found wrong while it restored a checkpoint, for a client; or that the store failed."""
     cause: BaseException | None = error
     while cause:
-        if isinstance(cause, CheckpointUnreadable):
+        if isinstance(cause, FleetError):
             return cause
         cause = cause.__cause__
     return CheckpointUnreadable(_DAMAGED)

@@ -3,7 +3,9 @@
 The HTML standard's event stream has more to it; chat completions use one ``data:`` line an event, and comments.
 """
 
+from collections.abc import Mapping
 from typing import Any, TypedDict, cast
+from uuid import uuid4
 
 import msgspec
 
@@ -38,6 +40,44 @@ def decode(data: bytes) -> Chunk:
         return cast(Chunk, _decoder.decode(data))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelFailed(NO_ANSWER) from error
+
+
+class Numbered:
+    """Gives the chunks of one answer what some servers leave out: the answer's id, and an index to each call.
+
+    The ids of calls and what the journal keeps follow from them, so everybody who reads the answer must see the same.
+    """
+
+    def __init__(self) -> None:
+        self._id = f"chatcmpl-{uuid4().hex}"
+        self._calls: list[str | None] = []  # the id of each call so far, if it has one
+        self._filled: set[int] = set()  # calls that have had some arguments
+        self._open: dict[int | None, int] = {}  # the server's index -> the call that it means now
+
+    def complete(self, chunk: Chunk) -> Chunk:
+        """The chunk, completed in place."""
+        chunk["id"] = chunk.get("id") or self._id
+        for choice in chunk.get("choices") or ():
+            for fragment in (choice.get("delta") or {}).get("tool_calls") or ():
+                fragment["index"] = self._index(fragment)
+        return chunk
+
+    def _index(self, fragment: Mapping[str, Any]) -> int:
+        index, function = fragment.get("index"), fragment.get("function") or {}
+        place = self._open.get(index)
+        if place is None or self._begins(fragment, place):
+            place = self._open[index] = len(self._calls)
+            self._calls.append(fragment.get("id"))
+        if function.get("arguments"):
+            self._filled.add(place)
+        return place
+
+    def _begins(self, fragment: Mapping[str, Any], place: int) -> bool:
+        """Whether it is another call than the one at `place`: its id says so, or without an id that it has a name."""
+        if id := fragment.get("id"):
+            return bool(id != self._calls[place])
+        named = (fragment.get("function") or {}).get("name")
+        return bool(named) and (fragment.get("index") is None or place in self._filled)
 
 
 class _Function(TypedDict, total=False):

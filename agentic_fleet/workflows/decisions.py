@@ -18,6 +18,7 @@ import anyio
 import dspy
 
 from agentic_fleet import context, conversations
+from agentic_fleet.errors import StoreFailed
 from agentic_fleet.turns import Ask
 from agentic_fleet.workflows.agents import Roster
 from agentic_fleet.workflows.changes import named_mode, obeyed
@@ -144,6 +145,8 @@ class Decisions:
             with anyio.fail_after(limit), dspy.context(lm=self._lm, adapter=ShortForm()):
                 return check(await program.acall(**inputs))
         except Exception as error:  # its text is not logged: it may quote the conversation
+            if isinstance(cause := error.__cause__ or error, StoreFailed):  # DSPy wraps what is raised
+                raise cause from None  # it is no model's fault: the run could not be trusted to go on later
             logger.warning("no usable %s from the model, rules decide: %s", decision, type(error).__name__)
             return None
 

@@ -47,6 +47,14 @@ class Desk:
         self._place = place
         self._met: Counter[str] = Counter()
 
+    def part(self, agent: str) -> "Desk":
+        """The desk at which the agent plays its next part. A part that has ended is not played again, so what it did
+        and asked is not met again either: a later part of the same agent must not count on it.
+        """
+        nth = self._met[f"part:{agent}"]
+        self._met[f"part:{agent}"] += 1
+        return Desk(self.turn, self.emit, f"{self._place}/{agent}.{nth}")
+
     async def step(self, kind: str, content: bytes) -> Step:
         """The step that does `content`."""
         digest = f"{self._place}/{kind}:{hashlib.sha256(content).hexdigest()[:32]}"

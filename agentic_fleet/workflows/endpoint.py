@@ -18,7 +18,7 @@ import anyio
 
 from agentic_fleet import jsontext
 from agentic_fleet.errors import ModelFailed
-from agentic_fleet.workflows.chunks import Lines, decode
+from agentic_fleet.workflows.chunks import Lines, Numbered, decode
 from agentic_fleet.workflows.completions import Chunk
 from agentic_fleet.workflows.refusals import Refusal, read_refusal
 
@@ -80,7 +80,7 @@ class Endpoint:
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """See `Completions`. Tries three times to get the first byte of an answer, and never again after it."""
         response, piece = await self._begin(body)
-        lines = Lines()
+        lines, numbered = Lines(), Numbered()
         finished = False
         try:
             while piece:
@@ -88,7 +88,7 @@ class Endpoint:
                     if data == b"[DONE]":
                         await _end(response)
                         return
-                    chunk = self._checked(decode(data))
+                    chunk = numbered.complete(self._checked(decode(data)))
                     finished = finished or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
                     yield chunk
                 piece = await self._read(response, finished)

@@ -14,14 +14,15 @@ import msgspec
 from agent_framework import Agent, AgentContext, AgentMiddleware, AgentResponseUpdate, Message, Workflow
 from agent_framework_orchestrations import HandoffBuilder
 
+from agentic_fleet import jsontext
 from agentic_fleet.errors import ModelFailed, TimedOut
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.workflows.agents import EFFORT
-from agentic_fleet.workflows.desk import Part, Paused, playing
+from agentic_fleet.workflows.desk import Part, Paused, Step, playing
 from agentic_fleet.workflows.framework import owned_events
 from agentic_fleet.workflows.history import history_messages
 from agentic_fleet.workflows.mapping import complete_reasoning, map_update
-from agentic_fleet.workflows.modes import SILENT, Answer, Shift, unanswered
+from agentic_fleet.workflows.modes import SILENT, Answer, Ended, Shift, unanswered
 from agentic_fleet.workflows.plans import Plan, Said
 from agentic_fleet.workflows.told import Failure, Told, of, thought
 
@@ -43,6 +44,7 @@ class Handoff:
         self._part = Part(plan.agents[0])
         self._scope = anyio.CancelScope()
         self._turns = 0
+        self._failure: Step  # of the agent's turn
         self._text = ""
         self._reasoning = ""
         self._cut = False
@@ -60,6 +62,7 @@ class Handoff:
                     raise TimedOut(f"The agent {self._part.agent} took longer than {limit:g} s.")
             except (ModelFailed, TimedOut) as error:
                 agent = self._part.agent
+                await self._told.desk.keep(self._failure, jsontext.encode(Ended.by(error)))
                 error = unanswered(agent, error) if isinstance(error, ModelFailed) else error
                 logger.warning("a handoff ends with a failed agent: %s: %s", agent, type(error).__name__)
                 self.failed[agent] = error
@@ -128,10 +131,15 @@ class Handoff:
     async def _begin(self) -> None:
         self._turns += 1
         self._text = ""
-        self._scope.deadline = anyio.current_time() + self._shift.bounds.agent_timeout
         agent = self._part.agent
+        self._failure = await self._told.desk.step("failure", jsontext.encode((agent, self._turns)))
+        self._scope.deadline = anyio.current_time() + self._shift.bounds.agent_timeout
         about = self._plan.subtasks.get(agent) or self._shift.team[agent].description
         await self._told.tell(("begin", agent, self._turns), of(agent, _TYPE.AGENT_START, message=about))
+        if self._failure.value and not self._shift.turn.retell:
+            msgspec.json.decode(self._failure.value, type=Ended).spoken()  # raises it: what followed has been told
+        if self._failure.value:  # tried again, it may go well, and ask before it does
+            await self._told.desk.keep(self._failure, b"")
 
     async def _end(self) -> None:
         agent = self._part.agent

@@ -16,7 +16,8 @@ from agentic_fleet.workflows.desk import desk, go_live
 
 
 class Journaled:
-    """A `Completions` over another one. An answer that broke off is not kept."""
+    """A `Completions` over another one. An answer that broke off or says nothing is not kept: the run that fails of it
+    could never go on."""
 
     def __init__(self, completions: Completions) -> None:
         self.name = completions.name
@@ -39,7 +40,7 @@ class Journaled:
             async for chunk in chunks:
                 answer.add(chunk)
                 yield chunk
-        if at and step and answer.finished:
+        if at and step and answer.worth_keeping:
             await at.keep(step, jsontext.encode(answer.whole()))
 
 
@@ -47,7 +48,6 @@ class _Answer:
     """Chunks, joined into one that says the same."""
 
     def __init__(self) -> None:
-        self.finished = False
         self._id: str | None = None
         self._texts: dict[str, list[str]] = {"content": [], "reasoning_content": []}
         self._calls: dict[int, dict[str, Any]] = {}
@@ -60,7 +60,11 @@ class _Answer:
         for choice in chunk.get("choices") or ():
             self._finish = choice.get("finish_reason") or self._finish
             self._add_delta(choice.get("delta") or {})
-        self.finished = self._finish is not None
+
+    @property
+    def worth_keeping(self) -> bool:
+        """It is whole, and there is something in it."""
+        return self._finish is not None and bool("".join(self._texts["content"]).strip() or self._calls)
 
     def _add_delta(self, delta: Mapping[str, Any]) -> None:
         if text := delta.get("content") or delta.get("refusal"):

@@ -12,6 +12,9 @@ from typing import Any
 
 from agent_framework import AgentResponse, AgentResponseUpdate, Message, WorkflowEvent, WorkflowRunState
 
+# what the framework says in the model's place when tools have come to no end; it has no public name for it
+from agent_framework._tools import _FUNCTION_INVOCATION_LIMIT_FALLBACK_TEXT as NOBODYS_WORDS
+
 from agentic_fleet.events import StreamEvent, StreamEventType
 
 logger = logging.getLogger(__name__)
@@ -63,7 +66,7 @@ def map_update(
         if content.type == "text_reasoning" and content.text:
             reasoning += content.text
             events.append(_of(agent_id, _TYPE.REASONING_DELTA, reasoning=content.text))
-        elif content.type == "text" and content.text:
+        elif content.type == "text" and content.text and content.text != NOBODYS_WORDS:
             events += complete_reasoning(reasoning, agent_id)
             reasoning = ""
             events.append(_of(agent_id, text_type, delta=content.text))

@@ -6,7 +6,7 @@ A workflow event per token costs more than the agent itself, so agents do not sp
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 import msgspec
@@ -17,7 +17,8 @@ from agentic_fleet.errors import ModelFailed, TimedOut, innermost
 from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.turns import Emit, PendingRequest, Turn
 from agentic_fleet.workflows.agents import EFFORT, Bounds
-from agentic_fleet.workflows.desk import Desk, Part, Paused, desk, playing
+from agentic_fleet.workflows.chunks import NO_ANSWER
+from agentic_fleet.workflows.desk import Desk, Part, Paused, at, desk, playing
 from agentic_fleet.workflows.history import history_messages
 from agentic_fleet.workflows.mapping import complete_reasoning, map_update
 from agentic_fleet.workflows.plans import Plan, Work
@@ -115,7 +116,8 @@ async def _reports(shift: Shift, plan: Plan) -> tuple[dict[str, str], dict[str, 
             for agent in plan.agents:
                 tasks.start_soon(report, agent)
     except ExceptionGroup as group:
-        raise innermost(group) from None
+        error = innermost(group)
+        raise error from error.__cause__  # not None: a tool's gate says there why its work failed
     if pauses:
         raise Paused(*(request for agent in plan.agents for request in pauses.get(agent, ())))
     return _ordered(reports, plan), _ordered(failures, plan)
@@ -134,12 +136,17 @@ MODES: Mapping[Work, Callable[[Shift, Plan], Awaitable[Answer]]] = {
 """Each carries out a plan. Raises ModelFailed or TimedOut when there is no answer, Paused when a human must decide."""
 
 
-class _Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a part ended, as the journal keeps it. Failures too: the run may have gone on without that agent."""
 
     text: str
     cut: bool = False
     failure: str | None = None
+
+    @classmethod
+    def by(cls, error: ModelFailed | TimedOut) -> Self:
+        kind = TimedOut if isinstance(error, TimedOut) else ModelFailed
+        return cls(text=str(error), failure=kind.__name__)
 
     def spoken(self) -> Spoken:
         """Raises the failure that it was."""
@@ -155,25 +162,27 @@ async def speak(shift: Shift, agent: str, prompt: str, *, about: str | None, ans
     again, and a part that had ended is not played again, unless readers begin anew. Text is `response.delta` when
     `answering`, else `agent.delta`.
     """
-    at, retell = desk.get() or Desk(shift.turn, shift.emit), shift.turn.retell
-    content = jsontext.encode((agent, prompt))
-    started, ended = await at.step("started", content), await at.step("ended", content)
-    if ended.value is not None and not retell:
-        return msgspec.json.decode(ended.value, type=_Ended).spoken()
+    mine, retell = desk.get() or Desk(shift.turn, shift.emit), shift.turn.retell
+    content, own = jsontext.encode((agent, prompt)), mine.part(agent)
+    started, ended = await mine.step("started", content), await mine.step("ended", content)
+    if ended.value and not retell:
+        return msgspec.json.decode(ended.value, type=Ended).spoken()
+    if ended.value:  # played again, it may end otherwise, and ask before it does
+        await mine.keep(ended, b"")
     if started.value is None or retell:
         message = about or shift.team[agent].description
         await shift.emit(StreamEvent(type=_TYPE.AGENT_START, agent_id=agent, author=agent, message=message))
-        await at.keep(started, b"1")
+        await mine.keep(started, b"1")
     try:
-        spoken = await _in_time(shift, agent, prompt, _TYPE.RESPONSE_DELTA if answering else _TYPE.AGENT_DELTA)
+        with at(own):
+            spoken = await _in_time(shift, agent, prompt, _TYPE.RESPONSE_DELTA if answering else _TYPE.AGENT_DELTA)
     except (ModelFailed, TimedOut) as error:
-        kind = TimedOut if isinstance(error, TimedOut) else ModelFailed
         await shift.emit(StreamEvent(type=_TYPE.AGENT_COMPLETE, agent_id=agent, author=agent, error=str(error)))
-        await at.keep(ended, jsontext.encode(_Ended(text=str(error), failure=kind.__name__)))
+        await mine.keep(ended, jsontext.encode(Ended.by(error)))
         raise
     await shift.emit(StreamEvent(type=_TYPE.AGENT_OUTPUT, agent_id=agent, author=agent, message=spoken.text))
     await shift.emit(StreamEvent(type=_TYPE.AGENT_COMPLETE, agent_id=agent, author=agent))
-    await at.keep(ended, jsontext.encode(_Ended(text=spoken.text, cut=spoken.cut)))
+    await mine.keep(ended, jsontext.encode(Ended(text=spoken.text, cut=spoken.cut)))
     return spoken
 
 
@@ -184,6 +193,8 @@ async def _in_time(shift: Shift, agent: str, prompt: str, text_type: StreamEvent
             spoken = await _stream(shift, part, prompt, text_type)
         except ModelFailed as failure:
             raise unanswered(agent, failure) from failure
+        except RecursionError as error:  # a call's arguments, nested deeper than the framework can read
+            raise unanswered(agent, ModelFailed(NO_ANSWER)) from error
     if scope.cancelled_caught:
         raise TimedOut(f"The agent {agent} took longer than {limit:g} s.")
     if not spoken.text.strip():

@@ -334,3 +334,56 @@ async def test_a_run_that_cannot_be_brought_back_stays_as_it_was_and_says_why() 
             await runs.resume(state.run_id)
             await runs.idle()
             assert (await runs.state(state.run_id)).status is RunStatus.COMPLETED
+
+
+async def test_a_run_that_asks_after_it_went_back_to_an_early_checkpoint_goes_on_from_that_one(
+    open_store: OpenStore,
+) -> None:
+    class Asking(Stumbling):
+        async def run(self, turn: Turn, emit: Emit) -> Result | Pause:
+            if self.turns and not turn.answers:
+                self.turns.append(turn)
+                return Pause(requests=(question("q1"),))
+            return await super().run(turn, emit)
+
+    asking = Asking()
+    async with running(open_store, asking, **WAIT) as (runs, _):
+        state = await ask(runs)
+        with anyio.fail_after(5):
+            await whole(runs, state.run_id)
+            await runs.resume(state.run_id, "k1")
+            await until(runs, state.run_id, RunStatus.WAITING)
+            await runs.drain(5)  # suspended: the answer brings it back
+    async with running(open_store, asking, **WAIT) as (runs, _):
+        with anyio.fail_after(5):
+            await runs.answer(state.run_id, "q1", "blue")
+            await runs.idle()
+    assert [turn.checkpoint and turn.checkpoint.checkpoint_id for turn in asking.turns] == [None, "k1", "k1"]
+
+
+class Suspending(MemoryStore):
+    """Takes its time to keep that a run is suspended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.go_on = anyio.Event(), anyio.Event()
+
+    async def append(self, run_id: str, records: Any, *, state: RunState, answer: Any = None) -> None:
+        if state.status is RunStatus.SUSPENDED:
+            self.reached.set()
+            await self.go_on.wait()
+        await super().append(run_id, records, state=state, answer=answer)
+
+
+async def test_an_answer_to_a_run_that_is_just_being_suspended_brings_it_back() -> None:
+    store = Suspending()
+    async with Runs.open(store, Script(asking(question("q1"))), Settings(input_timeout=0.05)) as runs:
+        state = await ask(runs)
+        with anyio.fail_after(5):
+            await store.reached.wait()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(runs.answer, state.run_id, "q1", "blue")
+                await anyio.lowlevel.checkpoint()
+                store.go_on.set()
+            await runs.idle()
+            assert (await runs.state(state.run_id)).status is RunStatus.COMPLETED

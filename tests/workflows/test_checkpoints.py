@@ -14,7 +14,7 @@ import anyio
 import pytest
 from agent_framework import WorkflowCheckpoint, WorkflowMessage
 
-from agentic_fleet.errors import CheckpointUnreadable, StoreFailed
+from agentic_fleet.errors import CheckpointUnreadable, ModelFailed, StoreFailed
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.turns import Checkpoint, Turn
 from agentic_fleet.workflows.agents import Roster, load_roster
@@ -271,3 +271,32 @@ def assert_whole(screen: Screen, *, since: str) -> None:
         assert told[0] == "agent.start"
         assert told[-2:] == ["agent.output", "agent.complete"]
         assert told.count(_TYPE.AGENT_START) == told.count(_TYPE.AGENT_COMPLETE)
+
+
+@pytest.mark.parametrize(
+    "nothing", [says(), says(" \n"), says(finish_reason="content_filter"), Reply(reasoning=["Hm"])]
+)
+async def test_a_run_that_failed_of_an_empty_answer_asks_anew_when_it_goes_on(
+    fake: FakeOpenAI, endpoint: Endpoint, nothing: Reply
+) -> None:
+    replies = iter([nothing, says("Here I am.")])
+    fake.reply = lambda body: next(replies)
+    first, fleet = turn(mode="fast", memory=Notebook()), fleet_over(endpoint)
+    assert isinstance(first.memory, Notebook)
+    with anyio.fail_after(10):
+        with pytest.raises(ModelFailed, match="said nothing"):
+            await fleet.run(first, Screen())
+        result = await finished(fleet, resumed(first, at=first.memory.before("execution")), Screen())
+    assert result.text == "Here I am."
+
+
+async def test_a_store_that_fails_does_not_make_a_checkpoint_damaged(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    class Failing(Notebook):
+        async def checkpoints(self) -> list[Checkpoint]:
+            raise StoreFailed("The store is locked.")
+
+    memory, fleet = Failing(), fleet_over(endpoint)
+    with anyio.fail_after(10):
+        await finished(fleet, turn(mode="delegated", memory=memory), Screen())
+        with pytest.raises(StoreFailed, match="locked"):
+            await fleet.run(resumed(turn(memory=memory), at=memory.before("execution")), Screen())

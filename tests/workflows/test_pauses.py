@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentic_fleet.errors import FleetError, StoreFailed
+from agentic_fleet.errors import FleetError, ModelFailed, StoreFailed
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.workflows.approval import MOST_CHANGES, changes_in
 from agentic_fleet.workflows.endpoint import Endpoint
@@ -316,3 +316,171 @@ def test_what_approves_a_plan(answer: Any) -> None:
 )
 def test_what_changes_a_plan(answer: Any, changes: str) -> None:
     assert changes_in(answer) == changes
+
+
+@pytest.mark.parametrize(("second", "paid"), [(True, [7, 7]), (False, [7])])
+async def test_the_same_call_in_an_agents_second_part_is_another_call(
+    fake: FakeOpenAI, endpoint: Endpoint, second: bool, paid: list[int]
+) -> None:
+    fake.reply = payers(plan("sequential", "analyst", "coder"), analyst=PAY)
+    screen, now = Screen(), turn(mode="discussion", memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint, discussion_rounds=3) as fleet:
+            for answer in (True, second):
+                now = answered(now, await paused(fleet, now, screen), answer)
+            await finished(fleet, now, screen)
+    assert PAID == paid
+    said = [event.message or "" for event in screen.of(_TYPE.AGENT_OUTPUT) if event.agent_id == "analyst"]
+    assert ["paid 7" in text for text in said] == [True, second]
+
+
+@pytest.mark.parametrize("leaves_out", [("index",), ("id",), ("index", "id")])
+async def test_a_server_that_numbers_no_calls_has_them_made_once_each(
+    fake: FakeOpenAI, endpoint: Endpoint, leaves_out: Any
+) -> None:
+    def reply(body: Body) -> Reply:
+        match sum(message["role"] == "tool" for message in body["messages"]):
+            case 0:
+                return says(tool_calls=[("pay", '{"amount": 1}'), ("pay", '{"amount": 2}')], leaves_out=leaves_out)
+            case 2:
+                return says(tool_calls=[("ask_user", '{"question": "Why?"}')], leaves_out=leaves_out)
+        return says("Done.")
+
+    fake.reply = reply
+    now = turn(mode="fast", memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            for answers in ((True, True), ("So.",)):
+                now = answered(now, await paused(fleet, now, Screen()), *answers)
+            await finished(fleet, now, Screen())
+    assert sorted(PAID) == [1, 2]
+    assert len(fake.calls) == 3
+
+
+async def test_a_call_that_was_made_when_the_run_was_cancelled_is_not_made_again(
+    fake: FakeOpenAI, endpoint: Endpoint
+) -> None:
+    class Cancelling(Notebook):
+        async def keep_step(self, key: str, value: bytes) -> None:
+            if "/tool:" in key and not scope.cancel_called:
+                scope.cancel()
+                await anyio.sleep_forever()
+            await super().keep_step(key, value)
+
+    fake.reply = payers(plan("delegated", "analyst"), analyst=PAY)
+    first = turn(memory=Cancelling())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            second = answered(first, await paused(fleet, first, Screen()), True)
+            with anyio.CancelScope() as scope:
+                await fleet.run(second, Screen())
+            assert second.checkpoint
+            result = await finished(fleet, resumed(second, at=second.checkpoint), Screen())
+    assert PAID == [7]
+    assert result.text == "Well. Done: paid 7"
+
+
+async def test_a_store_that_fails_under_a_tool_of_one_of_several_agents_comes_out_as_what_it_is(
+    fake: FakeOpenAI, endpoint: Endpoint
+) -> None:
+    class Failing(Notebook):
+        async def keep_step(self, key: str, value: bytes) -> None:
+            if "/tool:" in key:
+                raise StoreFailed("The disk is full.")
+            await super().keep_step(key, value)
+
+    fake.reply = payers(plan("parallel", "analyst", "coder"), analyst=PAY)
+    first = turn(memory=Failing())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, Screen())
+            with pytest.raises(StoreFailed, match="disk is full"):
+                await fleet.run(answered(first, pause, True), Screen())
+
+
+async def test_a_plan_that_was_agreed_to_is_not_asked_about_again(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    fake.reply = Script(plan=plan("delegated", "writer"))
+    memory, fleet = Notebook(), fleet_over(endpoint)
+    first = turn(memory=memory, require_plan_approval=True)
+    with anyio.fail_after(10):
+        second = answered(first, await paused(fleet, first, Screen()), True)
+        await finished(fleet, second, Screen())
+        await finished(fleet, resumed(second, at=memory.before("analysis")), Screen())  # the plan is a cached one now
+
+
+async def test_a_store_that_fails_under_a_decision_ends_the_run(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    class Failing(Notebook):
+        async def keep_step(self, key: str, value: bytes) -> None:
+            if "analysis.1/model:" in key:
+                raise StoreFailed("The disk is full.")
+
+    fake.reply = Script(plan=plan("delegated", "writer"))
+    with anyio.fail_after(10), pytest.raises(StoreFailed, match="disk is full"):
+        await fleet_over(endpoint).run(turn(memory=Failing()), Screen())
+
+
+async def test_a_model_that_calls_tools_for_ever_has_not_answered(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    fake.reply = lambda body: says(tool_calls=[("pay", '{"amount": "much"}')])
+    screen = Screen()
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            with pytest.raises(ModelFailed, match="said nothing"):
+                await fleet.run(turn(mode="fast"), screen)
+    assert screen.text() == ""
+
+
+async def test_arguments_too_deep_to_be_read_are_the_failure_of_one_agent(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    deep = '{"a": ' * 5000 + "1" + "}" * 5000
+    fake.reply = payers(plan("parallel", "analyst", "coder"), analyst=[("pay", deep)])
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            screen = Screen()
+            result = await finished(fleet, turn(), screen)
+    assert result.text == "All told."
+    assert list(screen.thought("execution")["failed"]) == ["analyst"]
+
+
+async def test_an_agent_that_failed_in_a_handoff_is_not_tried_again_after_a_pause(
+    fake: FakeOpenAI, endpoint: Endpoint
+) -> None:
+    coders = iter([Reply(status=400), says("Back again.")])
+
+    def reply(body: Body) -> Reply:
+        if decision(body):
+            return Script(plan=plan("sequential", "analyst", "coder"))(body)
+        match speaker(body):
+            case "analyst":
+                return says("Mine.", tool_calls=[("handoff_to_coder", "{}")])
+            case "coder":
+                return next(coders)
+        asked = body["messages"][-1]["role"] != "tool"
+        return says("W", tool_calls=[("ask_user", '{"question": "Why?"}')]) if asked else says("ritten.")
+
+    fake.reply = reply
+    screen, first = Screen(), turn(mode="handoff", memory=Notebook())
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            pause = await paused(fleet, first, screen)
+            result = await finished(fleet, answered(first, pause, "So."), screen)
+    assert (result.agent_id, result.text) == ("writer", "Written.")
+    assert screen.text() == "Written."
+    assert next(coders).tokens == ("Back again.",)
+
+
+async def test_an_agent_that_had_failed_and_now_asks_gets_its_answer(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+    script = payers(plan("parallel", "analyst", "coder"), analyst=PAY)
+    memory, screen = Notebook(), Screen()
+    first = turn(memory=memory)
+    with anyio.fail_after(10):
+        async with paying_fleet(endpoint) as fleet:
+            fake.reply = lambda body: (
+                Reply(status=400) if not decision(body) and speaker(body) == "analyst" else script(body)
+            )
+            await finished(fleet, first, Screen())
+            fake.reply = script
+            again = resumed(first, at=memory.before("execution"))
+            pause = await paused(fleet, again, screen)
+            memory.kept = {again.checkpoint.checkpoint_id: again.checkpoint} if again.checkpoint else {}
+            await finished(fleet, answered(again, pause, True), screen)
+    assert PAID == [7]
+    assert screen.thought("execution")["failed"] == {}

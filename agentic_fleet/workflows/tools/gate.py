@@ -23,7 +23,7 @@ from agent_framework import (
 
 from agentic_fleet import jsontext
 from agentic_fleet.events import StreamEvent, StreamEventType
-from agentic_fleet.workflows.desk import Desk, Paused, desk, go_live, part
+from agentic_fleet.workflows.desk import Desk, Paused, Step, desk, go_live, part
 from agentic_fleet.workflows.tools.arguments import plain, problem
 from agentic_fleet.workflows.tools.spec import ToolFailed, ToolSpec
 from agentic_fleet.workflows.tools.verdicts import read_verdict
@@ -140,9 +140,20 @@ async def _result(spec: ToolSpec, context: FunctionInvocationContext, call_next:
     go_live()
     await at.emit(call.begun())
     outcome = Outcome(wrong, failed=True) if wrong else await _run(spec, context, call_next)
-    await at.keep(step, jsontext.encode(outcome))  # first of all: what has been done must not be done again
+    await _keep(at, step, outcome)  # first of all: what has been done must not be done again
     await at.emit(call.ended(outcome))
     return outcome.for_model
+
+
+async def _keep(at: Desk, step: Step, outcome: Outcome) -> None:
+    """Also when the run is cancelled right now: by a scope, or by asyncio, which knows no shield but cancels once."""
+    value = jsontext.encode(outcome)
+    with anyio.CancelScope(shield=True):
+        try:
+            await at.keep(step, value)
+        except anyio.get_cancelled_exc_class():
+            await at.keep(step, value)
+            raise
 
 
 async def _alone(spec: ToolSpec, context: FunctionInvocationContext, call_next: _Next) -> str:
