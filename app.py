@@ -62,6 +62,22 @@ class Server(uvicorn.Server):
         print(f"AgenticFleet {__version__} on {self._url}  (Ctrl-C stops it)")
         print(f'Try:  curl -NG {self._url}/api/chat/demo/stream --data-urlencode "message=Write a haiku"', flush=True)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cut_the_slow)
+            await super().shutdown(sockets)
+            tasks.cancel_scope.cancel("every connection has ended")
+
+    async def _cut_the_slow(self) -> None:
+        await anyio.sleep(LAST_WRITES)
+        self.cut()
+
+    def cut(self) -> None:
+        """Break every connection. Their handlers take it for their peers' leaving; uvicorn would cancel them, and log
+        each as a failure."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -94,7 +110,7 @@ class Signals:
             await runs.idle()
             server.should_exit = True
             async for _ in signals:
-                server.force_exit = True  # do not even wait for the last writes
+                server.cut()  # do not even wait for the last writes
 
 
 async def _hurry(signals: AsyncIterator[signal.Signals], patience: anyio.CancelScope) -> None:
@@ -103,7 +119,7 @@ async def _hurry(signals: AsyncIterator[signal.Signals], patience: anyio.CancelS
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until told to stop. Raises OSError when the address is taken, FleetError when a room does not open."""
+    """Serve until told to stop. Raises FleetError when the address is taken or a room does not open."""
     async with anyio.create_task_group() as process:
         signals = Signals(settings.drain_grace, process.cancel_scope)
         process.start_soon(signals.obey)
@@ -122,7 +138,7 @@ def _config(settings: Settings, parts: Parts) -> uvicorn.Config:
         access_log=False,  # URLs hold questions
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=LAST_WRITES,
+        timeout_graceful_shutdown=LAST_WRITES + 1,  # for handlers that do not end with their connection
         ws_max_size=settings.max_body,
         ws_ping_interval=20,
         ws_ping_timeout=60,

@@ -28,5 +28,7 @@ def open_home(home: Path) -> Iterator[None]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise BadSetting(f"FLEET_HOME: another AgenticFleet process is using {home}") from None
+                raise BadSetting(
+                    f"FLEET_HOME: another AgenticFleet process is using {home}: stop it, or name another folder"
+                ) from None
         yield

@@ -8,6 +8,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from agentic_fleet.errors import BadSetting
+
 UNREAD = 30_000
 """Milliseconds that sent bytes may stay unacknowledged. Its price: a floor of a few kB/s under a reader's speed."""
 SEND_BUFFER = 131_072
@@ -19,7 +21,7 @@ _OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEP
 
 @contextmanager
 def listen(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
-    """A bound socket and its URL; port 0 takes a free one. OSError when the address cannot be had."""
+    """A bound socket and its URL; port 0 takes a free one. BadSetting when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,6 +30,9 @@ def listen(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
         for option, value in _OPTIONS.items():
             if hasattr(socket, option):
                 listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-        listener.bind((host, port))
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise BadSetting(f"FLEET_HOST, FLEET_PORT: cannot listen on {host} port {port}: {error.strerror}") from None
         name, bound = listener.getsockname()[:2]
         yield listener, f"http://[{name}]:{bound}" if ":" in name else f"http://{name}:{bound}"

@@ -33,7 +33,7 @@ def _knob(
 class Settings:
     host: str = _knob("FLEET_HOST", "127.0.0.1", "address to listen on")
     port: int = _knob("FLEET_PORT", 8000, "port to listen on; 0 takes a free one", low=0, high=65535)
-    home: Path = _knob("FLEET_HOME", Path(".var"), "folder for the database, logs and caches; created at start")
+    home: Path = _knob("FLEET_HOME", Path(".var"), "folder for the database; created at start")
 
     model: str | None = _knob("FLEET_MODEL", None, "model name at the endpoint, or the path of a .gguf file")
     openai_base_url: str | None = _knob("OPENAI_BASE_URL", None, "OpenAI-compatible endpoint, ends in /v1")
@@ -49,7 +49,9 @@ class Settings:
         choices=("auto", "model", "classifier"),
     )
     roster: Path | None = _knob("FLEET_ROSTER", None, "a fleet.toml to use instead of the packaged one")
-    model_timeout: float = _knob("FLEET_MODEL_TIMEOUT", 60.0, "seconds a model may stay silent", low=0.1, high=3600)
+    model_timeout: float = _knob(
+        "FLEET_MODEL_TIMEOUT", 60.0, "seconds a model endpoint may stay silent", low=0.1, high=3600
+    )
     model_threads: int = _knob("FLEET_MODEL_THREADS", 0, "embedded model: threads; 0 takes the cores", low=0, high=256)
     model_slots: int = _knob("FLEET_MODEL_SLOTS", 4, "embedded model: generations at once", low=1, high=32)
     model_context: int = _knob(
@@ -98,6 +100,9 @@ class Settings:
             _check(knob.metadata, getattr(self, knob.name))
         if self.model and not self.gguf and not (self.openai_base_url or self.openai_api_key):
             raise BadSetting("FLEET_MODEL names a model at an endpoint: set OPENAI_API_KEY or OPENAI_BASE_URL too")
+        for env, url in (("OPENAI_BASE_URL", self.openai_base_url), ("AZURE_OPENAI_ENDPOINT", self.azure_endpoint)):
+            if url and not url.lower().startswith(("http://", "https://")):
+                raise BadSetting(f"{env} must begin with http:// or https://")
         if self.azure_endpoint and not self.azure_deployment:
             raise BadSetting("AZURE_OPENAI_ENDPOINT needs AZURE_OPENAI_DEPLOYMENT too")
 

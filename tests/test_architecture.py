@@ -80,6 +80,12 @@ def test_every_module_says_what_it_is_and_stays_small(path: Path) -> None:
     assert text.count("\n") <= 320, f"{path} has grown: is there a second noun inside?"
 
 
+@pytest.mark.parametrize("path", [*MODULES, Path("README.md")], ids=str)
+def test_nobody_is_told_to_install_us_from_an_index(path: Path) -> None:
+    """There is another package of this name on PyPI."""
+    assert "install 'agentic-fleet" not in (ROOT / path).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_no_name_hides_what_a_thing_does(path: Path) -> None:
     for word in ("manager", "service", "helper", "util", "base"):

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from anyio.streams.text import TextReceiveStream
 from websockets.asyncio.client import connect
 
 from tests.fake_openai import Body, FakeOpenAI, Reply, answer, fake_openai
 from tests.server import serving
-from tests.service import ROOT, Seen, environ, follow, service
+from tests.service import ROOT, Seen, Service, environ, follow, service
 
 
 @pytest.fixture
@@ -101,6 +103,37 @@ async def test_a_sigterm_while_idle_ends_at_once(tmp_path: Path, fake: FakeOpenA
     async with service(tmp_path, fake) as fleet:
         fleet.signal(signal.SIGTERM)
         assert await fleet.gone() == 0
+
+
+async def test_a_reader_that_takes_nothing_is_cut_by_another_sigterm_and_is_no_failure(
+    tmp_path: Path, fake: FakeOpenAI, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake.reply = lambda body: Reply(tokens=["x"] * 4000)  # more than the kernel takes
+    async with service(tmp_path, fake) as fleet:
+        run = await fleet.start("Go", mode="fast")
+        await follow(fleet.http, run["run_id"], Seen())
+        with socket.socket() as stalled:
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stalled.connect(("127.0.0.1", int(fleet.url.rpartition(":")[2])))
+            stalled.sendall(f"GET /api/v1/runs/{run['run_id']}/events HTTP/1.1\r\nHost: it\r\n\r\n".encode())
+            assert stalled.recv(1)
+            fleet.signal(signal.SIGTERM)
+            with anyio.fail_after(10):
+                while await _listens(fleet):
+                    pass
+                fleet.signal(signal.SIGTERM)
+            assert await fleet.gone() == 0
+    log = capfd.readouterr().err
+    assert "ERROR" not in log
+    assert "Traceback" not in log
+
+
+async def _listens(fleet: Service) -> bool:
+    try:
+        await fleet.http.get("/ready")
+    except httpx.HTTPError:
+        return False
+    return True
 
 
 async def test_kill_9_loses_nothing_that_was_shown(tmp_path: Path, fake: FakeOpenAI) -> None:
@@ -196,6 +229,8 @@ async def test_50_runs_cancelled_at_once_leave_nothing_behind(tmp_path: Path, fa
         ({"FLEET_PORT": "many"}, "FLEET_PORT must be a whole number"),
         ({"FLEET_HOME": "/proc/nowhere"}, "FLEET_HOME"),
         ({"FLEET_ROSTER": "/nowhere.toml"}, "FLEET_ROSTER"),
+        ({"FLEET_HOST": "192.0.2.1"}, "FLEET_HOST, FLEET_PORT: cannot listen on 192.0.2.1 port 0"),
+        ({"FLEET_HOST": "no such host"}, "FLEET_HOST, FLEET_PORT: cannot listen on no such host port 0"),
     ],
 )
 def test_a_bad_setting_is_refused_at_start_by_name(tmp_path: Path, settings: dict[str, str], words: str) -> None:

@@ -16,11 +16,12 @@ from agentic_fleet.conversations import Message, new_id
 from agentic_fleet.errors import Conflict, Draining, StoreFailed, TooManyRuns
 from agentic_fleet.events import now
 from agentic_fleet.runs.endings import CUT_SHORT, DONE, leftover, number
+from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog
 from agentic_fleet.runs.memory import DurableMemory, TransientMemory
 from agentic_fleet.runs.requests import check_open
 from agentic_fleet.runs.revival import HISTORY, continuation
-from agentic_fleet.runs.run import Limits, Run
+from agentic_fleet.runs.run import Run
 from agentic_fleet.runs.watch import Watch
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import IdempotencyKey, Store
@@ -104,7 +105,8 @@ class Runs:
         if run := await self._live(run_id):
             run.cancel("cancelled")
             await run.ended.wait()
-            return run.state
+            # It may have been about to be suspended just then.
+            return await self.cancel(run_id) if run.state.status is RunStatus.SUSPENDED else run.state
         with self._sole(run_id):
             state = await self._store.run(run_id)
             if state.status is RunStatus.SUSPENDED:

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -20,6 +20,7 @@ from agentic_fleet.errors import Conflict, FleetError, NotFound, StoreFailed, in
 from agentic_fleet.events import Record, StreamEvent, StreamEventType, now
 from agentic_fleet.runs.audience import Audience
 from agentic_fleet.runs.endings import CUT_SHORT, DONE, SUSPENDED, Reason, number, stopped
+from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog
 from agentic_fleet.runs.requests import check_open, request_event, response_event
 from agentic_fleet.store import Store
@@ -36,15 +37,6 @@ LAST_EVENT = 5.0
 
 Ending = tuple[StreamEvent, Message | None]
 """The event directly before `done`, and the assistant's message when there is an answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """In seconds. Waiting for a human does not count towards `run`."""
-
-    run: float
-    human: float
-    unwatched: float
 
 
 class Run:

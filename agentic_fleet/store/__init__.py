@@ -1,7 +1,7 @@
 """Memory that lasts: what a store does. `sqlite.py` is the embedded default, `memory.py` its twin for tests.
 
 Every method either has happened, durably and whole, when it returns, or raises and has changed nothing. A method that
-was cancelled while it waited may still happen.
+was cancelled while it waited may still happen, except `append`: the log of a run shows what the store has.
 """
 
 from collections.abc import Collection, Sequence

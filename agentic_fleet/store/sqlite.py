@@ -47,7 +47,7 @@ class SqliteStore:
         self, run_id: str, records: Sequence[Record], *, state: RunState, answer: Message | None = None
     ) -> None:
         ends = state.status not in LIVE
-        await self._writer.write(lambda db: runs.append(db, run_id, records, state, answer), durable=ends)
+        await self._writer.write(lambda db: runs.append(db, run_id, records, state, answer), durable=ends, certain=True)
 
     async def mark_done_read(self, run_id: str) -> None:
         await self._writer.write(lambda db: runs.mark_done_read(db, run_id))

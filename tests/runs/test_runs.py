@@ -2,6 +2,9 @@
 
 import json
 import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,7 +18,8 @@ from agentic_fleet.runs.endings import number
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import IdempotencyKey
 from agentic_fleet.store.memory import MemoryStore
-from agentic_fleet.turns import Ask, Emit, Result, RunState, RunStatus, Turn
+from agentic_fleet.store.sqlite import open_sqlite
+from agentic_fleet.turns import LIVE, Ask, Emit, Result, RunState, RunStatus, Turn
 from tests.runs.conftest import OpenStore, running
 from tests.runs.reading import Event, rest, some, text, types, whole
 from tests.script import Paced, Script, answer, echo, token
@@ -432,6 +436,29 @@ async def test_an_ending_that_the_store_refused_is_shown_as_an_error_and_kept_wh
             assert [json.loads(r.body)["type"] for r in await store.events(state.run_id, after=0, limit=99)] == types(
                 events
             )
+
+
+async def test_an_ending_that_came_too_late_for_its_readers_is_not_kept_beside_the_one_they_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_fleet.runs.run.LAST_EVENT", 0.1)
+    monkeypatch.setattr("agentic_fleet.runs.REPAIR_PAUSE", 0.01)
+    paced = Paced()
+    async with open_sqlite(tmp_path / "fleet.db") as store, Runs.open(store, Script(paced), Settings()) as runs:
+        with anyio.fail_after(10):
+            state = await ask(runs)
+            paced.step("a")
+            await some(await runs.watch(state.run_id), 2)
+            with closing(sqlite3.connect(tmp_path / "fleet.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")  # a backup, or somebody who looks around
+                paced.finish()
+                events = await whole(runs, state.run_id)
+                assert types(events)[-2:] == ["error", "done"]
+            while (await store.run(state.run_id)).status in LIVE:
+                await anyio.lowlevel.checkpoint()
+            assert [json.loads(r.body) for r in await store.events(state.run_id, after=0, limit=99)] == events
+            assert [message.role for message in await store.messages("c1", limit=9)] == ["user"]
+            assert (await store.run(state.run_id)).status is (await runs.state(state.run_id)).status
 
 
 async def test_a_store_that_stands_still_makes_the_workflow_wait_and_then_nothing_is_missing() -> None:

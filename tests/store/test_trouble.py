@@ -105,7 +105,34 @@ async def test_a_caller_that_leaves_stops_waiting_and_nobody_else_does(file: Ope
             other.execute("COMMIT")
         await file.store.ping()
     kept = await file.store.events("run", after=0, limit=10)
-    assert kept == records(1, 3)  # a cancelled call may still happen
+    assert kept == records(3, 3)  # an append that was cancelled while it waited has not happened
+
+
+async def test_an_append_that_is_cancelled_when_it_is_too_late_has_happened_and_says_so(file: OpenFile) -> None:
+    await start(file.store)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def neighbour(db: sqlite3.Connection) -> None:
+        begun.set()
+        go_on.wait(5)
+
+    impatient, outcomes = anyio.CancelScope(), list[str]()
+
+    async def leave_too_late() -> None:
+        with impatient:
+            await append(file.store, 1)
+            outcomes.append("kept")
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(leave_too_late)
+            tasks.start_soon(file.writer.write, neighbour)  # in the same transaction, behind it
+            await anyio.to_thread.run_sync(begun.wait)
+            impatient.cancel()
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+    assert outcomes == ["kept"]
+    assert await file.store.events("run", after=0, limit=10) == records(1, 1)
 
 
 async def test_a_reader_that_asyncio_cancels_leaves_the_others_their_answers(path: Path) -> None:

@@ -275,6 +275,6 @@ async def test_a_file_that_is_no_model_is_refused_without_its_path(tmp_path: Pat
 
 async def test_a_missing_engine_is_missed_with_advice(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    with pytest.raises(ModelFailed, match=r"agentic-fleet\[local\].*libgomp1"):
+    with pytest.raises(ModelFailed, match=r"pip install -e '\.\[local\]'.*libgomp1"):
         async with open_embedded(weights, threads=1, slots=1, context=512, queue=0):
             pass

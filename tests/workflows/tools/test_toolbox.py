@@ -55,7 +55,7 @@ async def test_a_tool_without_its_key_is_left_out_and_said_so_once(caplog: pytes
 @pytest.mark.parametrize(
     ("function", "hint"),
     [
-        ("no.such.module:x", "could not be imported"),
+        ("no.such.module:x", "must be installed, beside app.py or on PYTHONPATH"),
         ("tests.workflows.tools.samples:missing", "could not be imported"),
         ("tests.workflows.tools.samples", "could not be imported"),
         ("tests.workflows.tools.samples:not_a_function", "not a plain function"),
