@@ -144,6 +144,6 @@ class RunState:
     error: str | None = None
     quality_score: float | None = None
     done_read: bool = False  # some watcher has been sent `done` (for the chat stream's reconnect rule)
-    ask: Ask | None = None  # to go on after a restart; None for runs of releases that could not
+    ask: Ask | None = None  # to go on with after a restart
     pending_requests: tuple[PendingRequest, ...] = ()
     answers: Mapping[str, Any] = field(default_factory=dict)  # request_id -> response
