@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from agentic_fleet.conversations import LOCAL
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 run_id: ContextVar[str | None] = ContextVar("run_id", default=None)
 conversation_id: ContextVar[str | None] = ContextVar("conversation_id", default=None)
-caller: ContextVar[str] = ContextVar("caller", default="local")
+caller: ContextVar[str] = ContextVar("caller", default=LOCAL)
 """Who asks: a name of ours for the owner of a key, never the key. What is kept for one caller is never another's."""
 
 _ALL: dict[str, ContextVar[Any]] = {

@@ -4,6 +4,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
+LOCAL = "local"
+"""The one caller of a service without keys."""
+
 
 def new_id() -> str:
     """A fresh identifier: 80 random bits, 20 hexadecimal digits; matches ``^[A-Za-z0-9_-]{1,64}$``."""
@@ -28,6 +31,7 @@ class Message:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     id: str
+    owner: str = LOCAL  # a caller's name
     title: str
     created_at: int
     updated_at: int

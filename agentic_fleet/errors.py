@@ -9,9 +9,11 @@
      ├─ Conflict                not now: the state of the thing forbids it
      │   ├─ KeyReused           an idempotency key came back with another body
      │   └─ CheckpointUnreadable  damaged, or made by another version: the run cannot go on from it
+     ├─ Unauthenticated         no key, or none of ours
      ├─ Busy                    try again in `retry_after` seconds
      │   ├─ TooManyRuns
-     │   └─ Draining
+     │   ├─ Draining
+     │   └─ TooFast             this caller has had its share for now; others have not
      ├─ StoreFailed             the store did not keep it (disk full, locked, broken)
      ├─ ModelFailed             the model could not be reached, refused, or broke off
      │   └─ ModelBusy           its queue is full
@@ -56,8 +58,14 @@ class CheckpointUnreadable(Conflict):
     pass
 
 
+class Unauthenticated(FleetError):
+    pass
+
+
 class Busy(FleetError):
-    retry_after: int = 5  # seconds
+    def __init__(self, message: str, *, retry_after: int = 5) -> None:  # seconds
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class TooManyRuns(Busy):
@@ -65,6 +73,10 @@ class TooManyRuns(Busy):
 
 
 class Draining(Busy):
+    pass
+
+
+class TooFast(Busy):
     pass
 
 

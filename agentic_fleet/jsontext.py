@@ -13,13 +13,14 @@ import msgspec
 from agentic_fleet.errors import Invalid
 
 MAX_DEPTH = 64  # levels of [] and {}; the parser itself would recurse to about 1,000
+MAX_VALUES = 50_000  # some 20 ms of the event loop; a long text is one value
 
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _PATH = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<field>.*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]*)`")
@@ -42,7 +43,7 @@ def decode(body: bytes | str, type: type[T]) -> T:
     Raises Invalid, naming the field. The caller bounds the size.
     """
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
-    _check_depth(raw)
+    _check_size(raw)
     try:
         return msgspec.json.decode(raw, type=type)
     except msgspec.ValidationError as error:
@@ -77,9 +78,16 @@ def _scrubbed(value: Any) -> Any:
             return value
 
 
+def _check_size(raw: bytes) -> None:
+    """Counts without parsing; brackets and commas inside texts count as well, which no honest text has so many of."""
+    opened = raw.count(b"[") + raw.count(b"{")
+    if opened + raw.count(b",") > MAX_VALUES:
+        raise Invalid("The body holds too much.", [("body", f"more than {MAX_VALUES} values")])
+    if opened > MAX_DEPTH:
+        _check_depth(raw)
+
+
 def _check_depth(raw: bytes) -> None:
-    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
-        return
     depth = 0
     for match in _BRACKETS.finditer(raw):
         token = match[0]

@@ -3,13 +3,19 @@
 `Settings.from_env` reads them all at start; a value that is not allowed raises BadSetting with the variable's name.
 """
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from agentic_fleet.errors import BadSetting
+from agentic_fleet.keys import Keys
+
+_FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+(:[0-9]{1,5})?")  # RFC 6454: no path, not even a slash
 
 
 def _knob(
@@ -33,6 +39,18 @@ def _knob(
 class Settings:
     host: str = _knob("FLEET_HOST", "127.0.0.1", "address to listen on")
     port: int = _knob("FLEET_PORT", 8000, "port to listen on; 0 takes a free one", low=0, high=65535)
+    api_keys: tuple[str, ...] = _knob(
+        "FLEET_API_KEYS",
+        (),
+        "who may call: name:key pairs, comma-separated; none: this machine",
+        secret=True,
+    )
+    insecure: bool = _knob("FLEET_INSECURE", False, "1 lets a service without keys listen beyond this machine")
+    allowed_hosts: tuple[str, ...] = _knob(
+        "FLEET_ALLOWED_HOSTS",
+        (),
+        "host names that requests may name, comma-separated; none: any with keys, else those of this machine",
+    )
     home: Path = _knob("FLEET_HOME", Path(".var"), "folder for the database; created at start")
 
     model: str | None = _knob("FLEET_MODEL", None, "model name at the endpoint, or the path of a .gguf file")
@@ -83,11 +101,20 @@ class Settings:
         "FLEET_FIRST_FRAME", 15.0, "seconds a WebSocket may stay mute at first", low=0.1, high=600
     )
     max_streams: int = _knob("FLEET_MAX_STREAMS", 2000, "open streams and sockets in all", low=1, high=100_000)
+    caller_streams: int = _knob(
+        "FLEET_CALLER_STREAMS", 1000, "open streams and sockets of one caller", low=1, high=100_000
+    )
+    run_rate: int = _knob(
+        "FLEET_RUN_RATE", 600, "runs a caller may start a minute; 0 is no limit", low=0, high=1_000_000
+    )
+    frame_rate: int = _knob(
+        "FLEET_FRAME_RATE", 900, "WebSocket frames a caller may send a minute; 0 is no limit", low=0, high=1_000_000
+    )
     max_body: int = _knob(
         "FLEET_MAX_BODY", 262_144, "bytes of a request body or WebSocket frame", low=1024, high=16_777_216
     )
     allowed_origins: tuple[str, ...] = _knob(
-        "FLEET_ALLOWED_ORIGINS", (), "other origins that may open WebSockets and post, comma-separated"
+        "FLEET_ALLOWED_ORIGINS", (), "other origins whose pages may use the service, comma-separated"
     )
 
     log: str = _knob("FLEET_LOG", "console", "form of the log", choices=("console", "json"))
@@ -105,6 +132,14 @@ class Settings:
                 raise BadSetting(f"{env} must begin with http:// or https://")
         if self.azure_endpoint and not self.azure_deployment:
             raise BadSetting("AZURE_OPENAI_ENDPOINT needs AZURE_OPENAI_DEPLOYMENT too")
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise BadSetting(f"FLEET_ALLOWED_ORIGINS: {origin!r} is no origin, such as https://pages.example")
+        if not Keys(self.api_keys) and not self.insecure and not is_loopback(self.host):
+            raise BadSetting(
+                f"FLEET_HOST: without FLEET_API_KEYS anybody who reaches {self.host} could use the service: "
+                "set keys, or FLEET_INSECURE=1 if that is meant"
+            )
 
     @property
     def gguf(self) -> Path | None:
@@ -122,11 +157,19 @@ class Settings:
         return cls(**given)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches the address, or the name `localhost`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def table() -> str:
     """The settings as a Markdown table, for the README."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for knob in fields(Settings):
-        default = "" if knob.default in (None, ()) else f"`{knob.default}`"
+        default = "" if knob.default in (None, (), False) else f"`{knob.default}`"
         rows.append(
             f"| `{knob.metadata['env']}` | {default} | {knob.metadata['help']}{_allowed_words(knob.metadata)} |"
         )
@@ -135,6 +178,10 @@ def table() -> str:
 
 def _parse(env: str, default: Any, text: str) -> Any:
     match default:
+        case bool():
+            if (flag := _FLAGS.get(text.lower())) is None:
+                raise BadSetting(f"{env} must be 0 or 1, not {text!r}")
+            return flag
         case int() | float():
             try:
                 return type(default)(text)

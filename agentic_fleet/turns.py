@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from agentic_fleet.conversations import Message
+from agentic_fleet.conversations import LOCAL, Message
 from agentic_fleet.events import StreamEvent
 
 Mode = Literal["auto", "fast", "delegated", "sequential", "parallel", "handoff", "discussion"]
@@ -134,6 +134,7 @@ class RunState:
 
     run_id: str
     conversation_id: str
+    owner: str = LOCAL  # the name of the caller who asked; nobody else sees the run
     task: str
     mode: Mode
     status: RunStatus

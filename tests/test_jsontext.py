@@ -73,3 +73,16 @@ def test_a_refusal_names_the_field(body: bytes, field: str, problem: str) -> Non
     with pytest.raises(Invalid) as refusal:
         jsontext.decode(body, Body)
     assert refusal.value.errors == ((field, problem),)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"1," * 60_000 + b"1]", b"[" + b"[]," * 40_000 + b"1]", b'{"a":' + b"[{}," * 60_000]
+)
+def test_a_body_of_very_many_values_is_refused_before_it_is_parsed(body: bytes) -> None:
+    with pytest.raises(Invalid, match="holds too much"):
+        decode(body, object)
+
+
+def test_a_long_text_is_one_value() -> None:
+    text = "all [of] {this}, \\n" * 1_000
+    assert decode(encode({"a": [text] * 8}), dict[str, list[str]]) == {"a": [text] * 8}

@@ -40,6 +40,10 @@ def test_every_kind_of_value_is_read() -> None:
         ({"FLEET_MODEL": "m", "OPENAI_BASE_URL": "localhost:11434"}, "OPENAI_BASE_URL must begin with http://"),
         ({"AZURE_OPENAI_ENDPOINT": "x.example"}, "AZURE_OPENAI_ENDPOINT must begin with http://"),
         ({"AZURE_OPENAI_ENDPOINT": "https://x.example"}, "needs AZURE_OPENAI_DEPLOYMENT"),
+        ({"FLEET_INSECURE": "perhaps"}, "FLEET_INSECURE must be 0 or 1"),
+        ({"FLEET_API_KEYS": "alice:hush"}, "FLEET_API_KEYS: the key of alice must be"),
+        ({"FLEET_ALLOWED_ORIGINS": "https://a.example/"}, "FLEET_ALLOWED_ORIGINS: .* is no origin"),
+        ({"FLEET_ALLOWED_ORIGINS": "*"}, "FLEET_ALLOWED_ORIGINS: .* is no origin"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name_and_what_is_allowed(environ: dict[str, str], words: str) -> None:
@@ -54,8 +58,22 @@ def test_a_model_that_is_a_file_needs_no_endpoint() -> None:
 
 def test_keys_are_not_printed() -> None:
     assert "hush" not in repr(Settings.from_env({"OPENAI_API_KEY": "hush", "FLEET_MODEL": "m"}))
+    assert "hush" not in repr(Settings.from_env({"FLEET_API_KEYS": "alice:hush-0123456789ab"}))
 
 
 def test_the_readme_lists_every_setting_as_it_is() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     assert table() in readme
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "fleet.example"])
+def test_without_keys_another_address_than_this_machines_must_be_meant(host: str) -> None:
+    with pytest.raises(BadSetting, match="FLEET_API_KEYS anybody who reaches"):
+        Settings.from_env({"FLEET_HOST": host})
+    assert Settings.from_env({"FLEET_HOST": host, "FLEET_INSECURE": "1"}).insecure
+    assert Settings.from_env({"FLEET_HOST": host, "FLEET_API_KEYS": "alice:0123456789abcdef"}).host == host
+
+
+def test_the_loopback_needs_no_keys() -> None:
+    for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost"):
+        assert Settings.from_env({"FLEET_HOST": host}).host == host

@@ -1,6 +1,7 @@
 """Running: the service's one task group, and the runs that live in it. Connections only watch.
 
-`Runs` starts, finds, answers, resumes, cancels, drains and stops; each `Run` owns its scope and its log.
+`Runs` starts, finds, answers, resumes, cancels, drains and stops; each `Run` owns its scope and its log. A run belongs
+to the caller who asked (`context.caller`): to everybody else it does not exist.
 """
 
 import logging
@@ -12,9 +13,10 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from agentic_fleet.conversations import Message, new_id
-from agentic_fleet.errors import Conflict, Draining, StoreFailed, TooManyRuns
-from agentic_fleet.events import now
+from agentic_fleet import context
+from agentic_fleet.errors import Conflict, Draining, NotFound, StoreFailed, TooManyRuns
+from agentic_fleet.rates import Rate
+from agentic_fleet.runs.beginning import asked
 from agentic_fleet.runs.endings import CUT_SHORT, DONE, leftover, number
 from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog
@@ -42,13 +44,17 @@ class Live(Conflict):
 
 
 class Runs:
-    """All runs of this process. `start` refuses the one too many; everything else is always allowed."""
+    """All runs of this process. `start` refuses the one too many; everything else is always allowed.
+
+    What is said to raise NotFound also does so for what is another caller's.
+    """
 
     def __init__(self, store: Store, workflow: Workflow, settings: Settings) -> None:
         self.draining = False
         self._store = store
         self._workflow = workflow
         self._max_runs = settings.max_runs
+        self._rate = Rate(settings.run_rate, "runs")
         self._limits = Limits(
             run=settings.run_timeout, human=settings.input_timeout, unwatched=settings.disconnect_grace
         )
@@ -87,8 +93,10 @@ class Runs:
         """Keep the question and begin to answer it; the run goes on whatever becomes of the caller.
 
         With a `key` that was used before, the run it started. `create` makes an unknown conversation.
-        Raises TooManyRuns, Draining, Conflict (the conversation has a live run), KeyReused, NotFound, StoreFailed.
+        Raises TooManyRuns, Draining, TooFast, Conflict (the conversation has a live run), KeyReused, NotFound,
+        StoreFailed.
         """
+        self._rate.take(context.caller.get())
         with self._place():
             # Shielded: a run that is kept must also be started. The store bounds the wait.
             with anyio.CancelScope(shield=True):
@@ -98,17 +106,35 @@ class Runs:
     async def state(self, run_id: str) -> RunState:
         """What is known of a run. NotFound."""
         run = self._runs.get(run_id)
-        return run.state if run else await self._store.run(run_id)
+        return _mine(run.state if run else await self._store.run(run_id))
+
+    async def page(
+        self,
+        *,
+        status: RunStatus | None = None,
+        conversation_id: str | None = None,
+        limit: int,
+        offset: int = 0,
+    ) -> list[RunState]:
+        """The caller's runs, newest first."""
+        return await self._store.runs(
+            owner=context.caller.get(),
+            statuses=[status] if status else None,
+            conversation_id=conversation_id,
+            limit=limit,
+            offset=offset,
+        )
 
     async def cancel(self, run_id: str) -> RunState:
         """End a run, live or suspended, and return its final state; one that has ended keeps its ending. NotFound."""
         if run := await self._live(run_id):
+            _mine(run.state)
             run.cancel("cancelled")
             await run.ended.wait()
             # It may have been about to be suspended just then.
             return await self.cancel(run_id) if run.state.status is RunStatus.SUSPENDED else run.state
         with self._sole(run_id):
-            state = await self._store.run(run_id)
+            state = _mine(await self._store.run(run_id))
             if state.status is RunStatus.SUSPENDED:
                 records, state = number((CUT_SHORT["cancelled"], DONE), state)
                 await self._store.append(run_id, records, state=state)
@@ -117,8 +143,9 @@ class Runs:
     async def watch(self, run_id: str, after: int = 0) -> Watch:
         """A cursor over the run's log behind `after`, live or long finished. NotFound, BadCursor."""
         if run := self._runs.get(run_id):
+            _mine(run.state)
             return Watch(run.log, lambda: run.state, self._store, run.audience, after)
-        state = await self._store.run(run_id)
+        state = _mine(await self._store.run(run_id))
         log = RunLog(run_id, self._store, last=state.last_seq, closed=True)
         return Watch(log, lambda: state, self._store, None, after)
 
@@ -133,10 +160,11 @@ class Runs:
         NotFound for an unknown run or request; Conflict when it has been answered, or the run is over.
         """
         if run := await self._live(run_id):
+            _mine(run.state)
             if await run.answer(request_id, response):
                 return run.state
             await run.ended.wait()
-        state = await self._store.run(run_id)
+        state = _mine(await self._store.run(run_id))
         check_open(state, request_id)
         if state.status is not RunStatus.SUSPENDED:
             raise Conflict("The run is over.")
@@ -158,9 +186,10 @@ class Runs:
 
     async def drop_conversation(self, conversation_id: str) -> None:
         """Cancel the conversation's live run, then forget the conversation with all its runs. NotFound."""
-        for state in await self._store.runs(statuses=LIVE, conversation_id=conversation_id, limit=1):
+        owner = context.caller.get()
+        for state in await self._store.runs(owner=owner, statuses=LIVE, conversation_id=conversation_id, limit=1):
             await self.cancel(state.run_id)
-        await self._store.drop_conversation(conversation_id)
+        await self._store.drop_conversation(conversation_id, owner=owner)
 
     async def drain(self, grace: float) -> None:
         """Refuse new runs and wait until the working ones are through, at most `grace` seconds; suspend the waiting."""
@@ -184,31 +213,11 @@ class Runs:
 
     async def _start(self, conversation_id: str, ask: Ask, key: IdempotencyKey | None, create: bool) -> RunState:
         history = await self._store.messages(conversation_id, limit=HISTORY)
-        at, run_id = now(), new_id()
-        state = await self._store.add_run(
-            RunState(
-                run_id=run_id,
-                conversation_id=conversation_id,
-                task=ask.message,
-                mode=ask.mode,
-                status=RunStatus.CREATED,
-                created_at=at,
-                ask=ask,
-            ),
-            Message(
-                id=new_id(),
-                conversation_id=conversation_id,
-                role="user",
-                content=ask.message,
-                created_at=at,
-                workflow_id=run_id,
-            ),
-            key=key,
-            create=create,
-        )
-        if state.run_id == run_id:
-            memory: Memory = DurableMemory(self._store, run_id) if ask.enable_checkpointing else TransientMemory()
-            turn = Turn(run_id=run_id, conversation_id=conversation_id, ask=ask, memory=memory, history=history)
+        new, question = asked(conversation_id, ask)
+        state = await self._store.add_run(new, question, key=key, create=create)
+        if state.run_id == new.run_id:
+            memory: Memory = DurableMemory(self._store, new.run_id) if ask.enable_checkpointing else TransientMemory()
+            turn = Turn(run_id=new.run_id, conversation_id=conversation_id, ask=ask, memory=memory, history=history)
             self._launch(state, turn)
         return state
 
@@ -222,6 +231,7 @@ class Runs:
         self, run_id: str, checkpoint_id: str | None, *, brought_by: tuple[str, Any] | None = None
     ) -> Run:
         """Make an ended run live again, once it is in the store as such: by an answer, or to ask everything again."""
+        await self.state(run_id)  # whose it is comes before what it does
         with self._sole(run_id), self._place(), anyio.CancelScope(shield=True):  # as in `start`
             state = await self._store.run(run_id)
             turn = await continuation(self._store, state, checkpoint_id)
@@ -297,3 +307,10 @@ class Runs:
                 except StoreFailed:
                     break
                 del self._runs[run.state.run_id]
+
+
+def _mine(state: RunState) -> RunState:
+    """The state, for the run's owner. NotFound for anybody else, in the words for a run that does not exist."""
+    if state.owner != context.caller.get():
+        raise NotFound("There is no such run.")
+    return state

@@ -18,7 +18,7 @@ KEY_LIFETIME = 24 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyKey:
-    """`fingerprint` identifies the request's body: the same key with another one is refused."""
+    """One of the run's owner. `fingerprint` identifies the request: the same key with another one is refused."""
 
     key: str
     fingerprint: str
@@ -30,16 +30,17 @@ class Store(Protocol):
     async def add_conversation(self, conversation: Conversation) -> None:
         """Keep a new conversation (without messages). Conflict when the id exists."""
 
-    async def conversation(self, conversation_id: str) -> Conversation:
-        """One conversation with its messages, oldest first. NotFound."""
+    async def conversation(self, conversation_id: str, *, owner: str) -> Conversation:
+        """One conversation with its messages, oldest first. NotFound, also when it is somebody else's."""
         ...
 
-    async def conversations(self, *, limit: int, offset: int) -> list[Conversation]:
+    async def conversations(self, *, owner: str, limit: int, offset: int) -> list[Conversation]:
         """Without messages; the one with the newest `updated_at` first."""
         ...
 
-    async def drop_conversation(self, conversation_id: str) -> None:
-        """Forget it with its messages and runs, and all that is theirs. NotFound; Conflict while it has a live run."""
+    async def drop_conversation(self, conversation_id: str, *, owner: str) -> None:
+        """Forget it with its messages and runs, and all that is theirs. NotFound, also when it is somebody else's;
+        Conflict while it has a live run."""
 
     async def messages(self, conversation_id: str, *, limit: int) -> list[Message]:
         """The newest `limit` messages, oldest of them first; empty for an unknown conversation."""
@@ -51,7 +52,8 @@ class Store(Protocol):
         """Keep a new run with its question, in one step, and touch the conversation's `updated_at`.
 
         Returns `run`; or, when `key` was used within KEY_LIFETIME, the run it started (nothing is kept then).
-        NotFound when the conversation does not exist, unless `create`, which makes it ("New Chat").
+        NotFound when the conversation does not exist, unless `create`, which makes it ("New Chat"); also when it is
+        not the run's owner's.
         Conflict when the conversation has a live run. KeyReused when the key came with another fingerprint.
         """
         ...
@@ -77,12 +79,13 @@ class Store(Protocol):
     async def runs(
         self,
         *,
+        owner: str | None = None,
         statuses: Collection[RunStatus] | None = None,
         conversation_id: str | None = None,
         limit: int,
         offset: int = 0,
     ) -> list[RunState]:
-        """Newest first."""
+        """Newest first; of everybody without `owner`."""
         ...
 
     async def events(self, run_id: str, *, after: int, limit: int) -> list[Record]:

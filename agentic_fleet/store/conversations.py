@@ -11,7 +11,7 @@ from agentic_fleet.errors import Conflict, NotFound
 from agentic_fleet.store.schema import LIVE_RUN
 
 _MESSAGE = ", ".join(column.name for column in fields(Message))
-_CONVERSATION = "id, title, created_at, updated_at"
+_CONVERSATION = "id, owner, title, created_at, updated_at"
 
 
 def add(db: sqlite3.Connection, conversation: Conversation) -> None:
@@ -21,33 +21,36 @@ def add(db: sqlite3.Connection, conversation: Conversation) -> None:
 
 def insert(db: sqlite3.Connection, conversation: Conversation) -> bool:
     """Whether it was new."""
-    row = (conversation.id, conversation.title, conversation.created_at, conversation.updated_at)
-    sql = f"INSERT INTO conversations ({_CONVERSATION}) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
-    return db.execute(sql, row).rowcount == 1
+    it = conversation
+    sql = f"INSERT INTO conversations ({_CONVERSATION}) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+    return db.execute(sql, (it.id, it.owner, it.title, it.created_at, it.updated_at)).rowcount == 1
 
 
-def get(db: sqlite3.Connection, conversation_id: str) -> Conversation:
-    sql = f"SELECT {_CONVERSATION} FROM conversations WHERE id = ?"
-    row = db.execute(sql, (conversation_id,)).fetchone()
+def get(db: sqlite3.Connection, conversation_id: str, owner: str) -> Conversation:
+    sql = f"SELECT {_CONVERSATION} FROM conversations WHERE id = ? AND owner = ?"
+    row = db.execute(sql, (conversation_id, owner)).fetchone()
     if row is None:
         raise NotFound("There is no such conversation.")
     return Conversation(**row, messages=tuple(messages(db, conversation_id, -1)))  # -1: all (SQLite's LIMIT)
 
 
-def page(db: sqlite3.Connection, limit: int, offset: int) -> list[Conversation]:
-    sql = f"SELECT {_CONVERSATION} FROM conversations ORDER BY updated_at DESC, position DESC LIMIT ? OFFSET ?"
-    return [Conversation(**row) for row in db.execute(sql, (limit, offset))]
+def page(db: sqlite3.Connection, owner: str, limit: int, offset: int) -> list[Conversation]:
+    sql = f"""SELECT {_CONVERSATION} FROM conversations WHERE owner = ?
+        ORDER BY updated_at DESC, position DESC LIMIT ? OFFSET ?"""
+    return [Conversation(**row) for row in db.execute(sql, (owner, limit, offset))]
 
 
-def drop(db: sqlite3.Connection, conversation_id: str) -> None:
-    if db.execute(f"SELECT 1 FROM runs WHERE conversation_id = ? AND {LIVE_RUN}", (conversation_id,)).fetchone():
+def drop(db: sqlite3.Connection, conversation_id: str, owner: str) -> None:
+    sql = f"SELECT 1 FROM runs WHERE conversation_id = ? AND owner = ? AND {LIVE_RUN}"
+    if db.execute(sql, (conversation_id, owner)).fetchone():
         raise Conflict("This conversation has a live run.")
-    if not db.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,)).rowcount:
+    if not db.execute("DELETE FROM conversations WHERE id = ? AND owner = ?", (conversation_id, owner)).rowcount:
         raise NotFound("There is no such conversation.")
 
 
-def touch(db: sqlite3.Connection, conversation_id: str, at: int) -> None:
-    if not db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", (at, conversation_id)).rowcount:
+def touch(db: sqlite3.Connection, conversation_id: str, owner: str, at: int) -> None:
+    sql = "UPDATE conversations SET updated_at = ? WHERE id = ? AND owner = ?"
+    if not db.execute(sql, (at, conversation_id, owner)).rowcount:
         raise NotFound("There is no such conversation.")
 
 

@@ -23,23 +23,24 @@ class MemoryStore:
         self._events: dict[str, dict[int, Record]] = {}  # run id -> seq -> record
         self._checkpoints: dict[str, dict[str, Checkpoint]] = {}  # run id -> checkpoint id -> checkpoint
         self._steps: dict[str, dict[str, bytes]] = {}  # run id -> key -> value
-        self._keys: dict[str, tuple[str, RunState]] = {}  # key -> fingerprint, the run as it started
+        self._keys: dict[tuple[str, str], tuple[str, RunState]] = {}  # owner, key -> fingerprint, the run as it started
 
     async def add_conversation(self, conversation: Conversation) -> None:
         if conversation.id in self._conversations:
             raise Conflict("This conversation already exists.")
         self._conversations[conversation.id] = replace(conversation, messages=())
 
-    async def conversation(self, conversation_id: str) -> Conversation:
-        self._check_conversation(conversation_id)
+    async def conversation(self, conversation_id: str, *, owner: str) -> Conversation:
+        self._check_conversation(conversation_id, owner)
         return replace(self._conversations[conversation_id], messages=tuple(self._messages_of(conversation_id)))
 
-    async def conversations(self, *, limit: int, offset: int) -> list[Conversation]:
-        newest = sorted(reversed(self._conversations.values()), key=lambda kept: kept.updated_at, reverse=True)
+    async def conversations(self, *, owner: str, limit: int, offset: int) -> list[Conversation]:
+        found = [kept for kept in reversed(self._conversations.values()) if kept.owner == owner]
+        newest = sorted(found, key=lambda kept: kept.updated_at, reverse=True)
         return newest[offset : offset + limit]
 
-    async def drop_conversation(self, conversation_id: str) -> None:
-        self._check_conversation(conversation_id)
+    async def drop_conversation(self, conversation_id: str, *, owner: str) -> None:
+        self._check_conversation(conversation_id, owner)
         self._check_no_live_run(conversation_id, "This conversation has a live run.")
         del self._conversations[conversation_id]
         self._messages = {id: kept for id, kept in self._messages.items() if kept.conversation_id != conversation_id}
@@ -58,23 +59,23 @@ class MemoryStore:
     ) -> RunState:
         oldest = run.created_at - KEY_LIFETIME
         self._keys = {name: kept for name, kept in self._keys.items() if kept[1].created_at > oldest}
-        if key and key.key in self._keys:
-            fingerprint, first = self._keys[key.key]
+        if key and (run.owner, key.key) in self._keys:
+            fingerprint, first = self._keys[run.owner, key.key]
             if fingerprint != key.fingerprint:
                 raise KeyReused("This idempotency key was used for another request.")
             return self._runs[first.run_id]
-        if not create:
-            self._check_conversation(run.conversation_id)
+        if not create or run.conversation_id in self._conversations:
+            self._check_conversation(run.conversation_id, run.owner)
         self._check_no_live_run(run.conversation_id)
         self._check_new(run.run_id in self._runs or question.id in self._messages)
         at = question.created_at
-        chat = Conversation(id=run.conversation_id, title="New Chat", created_at=at, updated_at=at)
+        chat = Conversation(id=run.conversation_id, owner=run.owner, title="New Chat", created_at=at, updated_at=at)
         self._conversations.setdefault(chat.id, chat)
         self._runs[run.run_id] = run
         self._events[run.run_id] = {}
         self._keep_message(question)
         if key:
-            self._keys[key.key] = key.fingerprint, run
+            self._keys[run.owner, key.key] = key.fingerprint, run
         return run
 
     async def append(
@@ -107,6 +108,7 @@ class MemoryStore:
     async def runs(
         self,
         *,
+        owner: str | None = None,
         statuses: Collection[RunStatus] | None = None,
         conversation_id: str | None = None,
         limit: int,
@@ -115,7 +117,9 @@ class MemoryStore:
         found = [
             run
             for run in reversed(self._runs.values())
-            if (statuses is None or run.status in statuses) and conversation_id in (None, run.conversation_id)
+            if owner in (None, run.owner)
+            and (statuses is None or run.status in statuses)
+            and conversation_id in (None, run.conversation_id)
         ]
         return sorted(found, key=lambda run: run.created_at, reverse=True)[offset : offset + limit]
 
@@ -150,8 +154,9 @@ class MemoryStore:
         chat = self._conversations[message.conversation_id]
         self._conversations[chat.id] = replace(chat, updated_at=message.created_at)
 
-    def _check_conversation(self, conversation_id: str) -> None:
-        if conversation_id not in self._conversations:
+    def _check_conversation(self, conversation_id: str, owner: str) -> None:
+        kept = self._conversations.get(conversation_id)
+        if kept is None or kept.owner != owner:
             raise NotFound("There is no such conversation.")
 
     def _check_no_live_run(

@@ -39,27 +39,29 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM runs"
 
 
 def add(db: sqlite3.Connection, run: RunState, question: Message, key: IdempotencyKey | None, create: bool) -> RunState:
-    if key and (first := _run_of_key(db, key, now=run.created_at)):
+    if key and (first := _run_of_key(db, key, run.owner, now=run.created_at)):
         return first
     at = question.created_at
     if create:
-        chat = Conversation(id=run.conversation_id, title="New Chat", created_at=at, updated_at=at)
+        chat = Conversation(id=run.conversation_id, owner=run.owner, title="New Chat", created_at=at, updated_at=at)
         conversations.insert(db, chat)
-    conversations.touch(db, run.conversation_id, at)
+    conversations.touch(db, run.conversation_id, run.owner, at)
     sql = f"""INSERT INTO runs ({", ".join(_COLUMNS)}) VALUES (:{", :".join(_COLUMNS)})
         ON CONFLICT (conversation_id) WHERE {LIVE_RUN} DO NOTHING"""
     if not db.execute(sql, _values(run, _COLUMNS)).rowcount:
         raise Conflict("This conversation already has a live run.")
     conversations.insert_message(db, question)
     if key:
-        row = (key.key, key.fingerprint, run.run_id, run.created_at)
-        db.execute("INSERT INTO idempotency_keys (key, fingerprint, run_id, created_at) VALUES (?, ?, ?, ?)", row)
+        row = (run.owner, key.key, key.fingerprint, run.run_id, run.created_at)
+        columns = "owner, key, fingerprint, run_id, created_at"
+        db.execute(f"INSERT INTO idempotency_keys ({columns}) VALUES (?, ?, ?, ?, ?)", row)
     return run
 
 
-def _run_of_key(db: sqlite3.Connection, key: IdempotencyKey, *, now: int) -> RunState | None:
+def _run_of_key(db: sqlite3.Connection, key: IdempotencyKey, owner: str, *, now: int) -> RunState | None:
     db.execute("DELETE FROM idempotency_keys WHERE created_at <= ?", (now - KEY_LIFETIME,))
-    row = db.execute("SELECT fingerprint, run_id FROM idempotency_keys WHERE key = ?", (key.key,)).fetchone()
+    sql = "SELECT fingerprint, run_id FROM idempotency_keys WHERE owner = ? AND key = ?"
+    row = db.execute(sql, (owner, key.key)).fetchone()
     if row is None:
         return None
     if row["fingerprint"] != key.fingerprint:
@@ -75,7 +77,7 @@ def append(
     db.executemany("INSERT INTO events (run_id, seq, body) VALUES (?, ?, ?)", rows)
     if answer:
         conversations.insert_message(db, answer)
-        conversations.touch(db, answer.conversation_id, answer.created_at)
+        conversations.touch(db, answer.conversation_id, state.owner, answer.created_at)
     if state.status is RunStatus.COMPLETED:
         progress.forget(db, run_id)
 
@@ -106,12 +108,16 @@ def get(db: sqlite3.Connection, run_id: str) -> RunState:
 
 def page(
     db: sqlite3.Connection,
+    owner: str | None,
     statuses: Collection[RunStatus] | None,
     conversation_id: str | None,
     limit: int,
     offset: int,
 ) -> list[RunState]:
     where, values = ["TRUE"], list[str | int]()
+    if owner is not None:
+        where.append("owner = ?")
+        values.append(owner)
     if statuses is not None:
         where.append(f"status IN ({', '.join('?' * len(statuses))})")
         values += statuses

@@ -92,7 +92,33 @@ _GOING_ON = (
     )""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON)
+_OWNERS = (
+    # What was kept before belongs to the one caller of a service without keys.
+    "ALTER TABLE conversations ADD COLUMN owner TEXT NOT NULL DEFAULT 'local'",
+    "ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT 'local'",
+    "DROP INDEX conversations_by_time",
+    "DROP INDEX runs_by_time",
+    "CREATE INDEX conversations_by_time ON conversations (owner, updated_at)",
+    "CREATE INDEX runs_by_time ON runs (owner, created_at)",
+    """CREATE TABLE keys_of_owners (
+        owner TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
+        created_at INTEGER NOT NULL,
+        PRIMARY KEY (owner, key)
+    ) WITHOUT ROWID""",
+    """INSERT INTO keys_of_owners (owner, key, fingerprint, run_id, created_at)
+        SELECT 'local', key, fingerprint, run_id, created_at FROM idempotency_keys""",
+    "DROP TABLE idempotency_keys",
+    "ALTER TABLE keys_of_owners RENAME TO idempotency_keys",
+    "CREATE INDEX keys_by_time ON idempotency_keys (created_at)",
+    "CREATE INDEX keys_of_run ON idempotency_keys (run_id)",
+    # The ones that a dead process left live: found at start without a walk over all runs of all owners.
+    f"CREATE INDEX live_runs ON runs (created_at) WHERE {LIVE_RUN}",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON, _OWNERS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -26,14 +26,14 @@ class SqliteStore:
     async def add_conversation(self, conversation: Conversation) -> None:
         await self._writer.write(lambda db: conversations.add(db, conversation), durable=True)
 
-    async def conversation(self, conversation_id: str) -> Conversation:
-        return await self._reader.read(lambda db: conversations.get(db, conversation_id))
+    async def conversation(self, conversation_id: str, *, owner: str) -> Conversation:
+        return await self._reader.read(lambda db: conversations.get(db, conversation_id, owner))
 
-    async def conversations(self, *, limit: int, offset: int) -> list[Conversation]:
-        return await self._reader.read(lambda db: conversations.page(db, limit, offset))
+    async def conversations(self, *, owner: str, limit: int, offset: int) -> list[Conversation]:
+        return await self._reader.read(lambda db: conversations.page(db, owner, limit, offset))
 
-    async def drop_conversation(self, conversation_id: str) -> None:
-        await self._writer.write(lambda db: conversations.drop(db, conversation_id), durable=True)
+    async def drop_conversation(self, conversation_id: str, *, owner: str) -> None:
+        await self._writer.write(lambda db: conversations.drop(db, conversation_id, owner), durable=True)
 
     async def messages(self, conversation_id: str, *, limit: int) -> list[Message]:
         return await self._reader.read(lambda db: conversations.messages(db, conversation_id, limit))
@@ -58,12 +58,13 @@ class SqliteStore:
     async def runs(
         self,
         *,
+        owner: str | None = None,
         statuses: Collection[RunStatus] | None = None,
         conversation_id: str | None = None,
         limit: int,
         offset: int = 0,
     ) -> list[RunState]:
-        return await self._reader.read(lambda db: runs.page(db, statuses, conversation_id, limit, offset))
+        return await self._reader.read(lambda db: runs.page(db, owner, statuses, conversation_id, limit, offset))
 
     async def events(self, run_id: str, *, after: int, limit: int) -> list[Record]:
         return await self._reader.read(lambda db: runs.events(db, run_id, after, limit))

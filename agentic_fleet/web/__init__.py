@@ -7,8 +7,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from agentic_fleet.web import problems
-from agentic_fleet.web.middleware import Gate, RequestId
-from agentic_fleet.web.parts import Parts, State, Streams
+from agentic_fleet.web.callers import Identify
+from agentic_fleet.web.middleware import Cors, Gate, RequestId
+from agentic_fleet.web.parts import Parts, State, state_of
 from agentic_fleet.web.routes import ROUTES
 
 __all__ = ["Parts", "create_app"]
@@ -20,11 +21,11 @@ def create_app(open_parts: Callable[[], AbstractAsyncContextManager[Parts]]) -> 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with open_parts() as parts:
-            yield {"parts": parts, "streams": Streams(parts.settings.max_streams)}
+            yield state_of(parts)
 
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(RequestId), Middleware(Gate)],
+        middleware=[Middleware(each) for each in (RequestId, Cors, Gate, Identify)],
         exception_handlers=problems.HANDLERS,
         lifespan=lifespan,
     )

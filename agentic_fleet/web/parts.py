@@ -1,5 +1,6 @@
 """What the handlers work with: the opened rooms, and the places for open streams. Carried as the lifespan's state."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,8 +8,11 @@ from typing import TypedDict, cast
 
 from starlette.requests import HTTPConnection
 
+from agentic_fleet import context
 from agentic_fleet.about import AgentCard, Check
-from agentic_fleet.errors import Busy
+from agentic_fleet.errors import Busy, TooFast
+from agentic_fleet.keys import Keys
+from agentic_fleet.rates import Rate
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import Store
@@ -27,30 +31,59 @@ class Parts:
 class Streams:
     """Counts open SSE streams and sockets together: each holds a connection for as long as its client likes."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, caller_limit: int) -> None:
         self._limit = limit
-        self._open = 0
+        self._caller_limit = caller_limit
+        self._open: Counter[str] = Counter()  # by caller
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold one place. Raises Busy when all are taken."""
-        if self._open >= self._limit:
+        """Hold one place of this caller's. Raises Busy when all are taken, TooFast when all of the caller's are."""
+        caller = context.caller.get()
+        if self._open.total() >= self._limit:
             raise Busy(f"All {self._limit} streams are taken.")
-        self._open += 1
+        if self._open[caller] >= self._caller_limit:
+            raise TooFast(f"All {self._caller_limit} streams of this caller are taken.")
+        self._open[caller] += 1
         try:
             yield
         finally:
-            self._open -= 1
+            self._open[caller] -= 1
 
 
 class State(TypedDict):
     parts: Parts
     streams: Streams
+    keys: Keys
+    frames: Rate
+
+
+def state_of(parts: Parts) -> State:
+    settings = parts.settings
+    return {
+        "parts": parts,
+        "streams": Streams(settings.max_streams, settings.caller_streams),
+        "keys": Keys(settings.api_keys),
+        "frames": Rate(settings.frame_rate, "frames"),
+    }
 
 
 def parts_of(connection: HTTPConnection) -> Parts:
-    return cast(State, connection.scope["state"])["parts"]
+    return _state(connection)["parts"]
 
 
 def streams_of(connection: HTTPConnection) -> Streams:
-    return cast(State, connection.scope["state"])["streams"]
+    return _state(connection)["streams"]
+
+
+def keys_of(connection: HTTPConnection) -> Keys:
+    return _state(connection)["keys"]
+
+
+def frames_of(connection: HTTPConnection) -> Rate:
+    """How many frames a caller may send on all its sockets."""
+    return _state(connection)["frames"]
+
+
+def _state(connection: HTTPConnection) -> State:
+    return cast(State, connection.scope["state"])

@@ -27,6 +27,7 @@ class Kind(NamedTuple):
 
 
 _TABLE: dict[type[FleetError], Kind] = {
+    errors.Unauthenticated: Kind(401, "Not authenticated"),
     errors.NotFound: Kind(404, "Not found"),
     errors.Invalid: Kind(422, "Invalid request"),
     errors.BadCursor: Kind(400, "Bad cursor"),
@@ -36,6 +37,7 @@ _TABLE: dict[type[FleetError], Kind] = {
     errors.Busy: Kind(503, "Busy"),
     errors.TooManyRuns: Kind(503, "Too many runs"),
     errors.Draining: Kind(503, "Shutting down"),
+    errors.TooFast: Kind(429, "Too many requests"),
     errors.StoreFailed: Kind(503, "Store failed"),
     errors.ModelFailed: Kind(502, "Model failed"),
     errors.ModelBusy: Kind(503, "Model busy"),
@@ -64,8 +66,7 @@ def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = Non
 async def fleet_error(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, FleetError)
     kind = kind_of(error)
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.Busy) else None
-    return _response(kind.status, kind.type, kind.title, str(error), errors=fields_of(error), headers=headers)
+    return _response(kind.status, kind.type, kind.title, str(error), errors=fields_of(error), headers=_headers(error))
 
 
 async def http_exception(connection: HTTPConnection, error: Exception) -> Response:
@@ -83,6 +84,12 @@ HANDLERS: dict[Any, ExceptionHandler] = {
     HTTPException: http_exception,
     ClientDisconnect: client_left,
 }
+
+
+def _headers(error: FleetError) -> dict[str, str] | None:
+    if isinstance(error, errors.Busy):
+        return {"Retry-After": str(error.retry_after)}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthenticated) else None
 
 
 def _response(

@@ -5,7 +5,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentic_fleet import __version__
+from agentic_fleet import __version__, context
 from agentic_fleet.about import Check
 from agentic_fleet.conversations import Conversation, new_id
 from agentic_fleet.errors import Busy, Draining, NotFound, StoreFailed
@@ -14,6 +14,7 @@ from agentic_fleet.runs import Watch
 from agentic_fleet.turns import LIVE, RunState
 from agentic_fleet.web import views, wire
 from agentic_fleet.web.parts import Parts, parts_of
+from agentic_fleet.web.paths import public_path
 from agentic_fleet.web.sse import ChatSSEHandler
 
 PING = 2.0
@@ -58,7 +59,7 @@ async def add_conversation(request: Request) -> Response:
     wire.query(request, wire.NoQuery)
     body = await wire.body(request, wire.ConversationBody)
     at = now()
-    conversation = Conversation(id=new_id(), title=body.title, created_at=at, updated_at=at)
+    conversation = Conversation(id=new_id(), owner=context.caller.get(), title=body.title, created_at=at, updated_at=at)
     await parts_of(request).store.add_conversation(conversation)
     return views.reply(views.conversation(conversation), 201)
 
@@ -66,14 +67,16 @@ async def add_conversation(request: Request) -> Response:
 async def list_conversations(request: Request) -> Response:
     """Without their messages: the list stays empty in each."""
     page = wire.query(request, wire.PageQuery)
-    found = await parts_of(request).store.conversations(limit=page.limit, offset=page.offset)
+    store, caller = parts_of(request).store, context.caller.get()
+    found = await store.conversations(owner=caller, limit=page.limit, offset=page.offset)
     return views.reply([views.conversation(each) for each in found])
 
 
 async def show_conversation(request: Request) -> Response:
     conversation_id = wire.path_id(request, "conversation_id")
     wire.query(request, wire.NoQuery)
-    return views.reply(views.conversation(await parts_of(request).store.conversation(conversation_id)))
+    found = await parts_of(request).store.conversation(conversation_id, owner=context.caller.get())
+    return views.reply(views.conversation(found))
 
 
 async def drop_conversation(request: Request) -> Response:
@@ -96,16 +99,13 @@ async def start_run(request: Request) -> Response | ChatSSEHandler:
 
     if wire.wants(request, "text/event-stream"):
         return ChatSSEHandler(request, query, opening)
-    return _accepted(await runs.start(conversation_id, ask, key=key))
+    return _accepted(request, await runs.start(conversation_id, ask, key=key))
 
 
 async def list_runs(request: Request) -> Response:
     page = wire.query(request, wire.RunsQuery)
-    found = await parts_of(request).store.runs(
-        statuses=[page.status] if page.status else None,
-        conversation_id=page.conversation_id,
-        limit=page.limit,
-        offset=page.offset,
+    found = await parts_of(request).runs.page(
+        status=page.status, conversation_id=page.conversation_id, limit=page.limit, offset=page.offset
     )
     return views.reply([views.run(state) for state in found])
 
@@ -160,7 +160,7 @@ async def resume_run(request: Request) -> Response | ChatSSEHandler:
 
     if wire.wants(request, "text/event-stream"):
         return ChatSSEHandler(request, query, opening)
-    return _accepted(await runs.resume(run_id, checkpoint_id))
+    return _accepted(request, await runs.resume(run_id, checkpoint_id))
 
 
 async def cancel_chat(request: Request) -> Response:
@@ -182,8 +182,8 @@ async def socket_only(request: Request) -> Response:
     raise HTTPException(426, "This is a WebSocket.", {"Upgrade": "websocket", "Connection": "Upgrade"})
 
 
-def _accepted(state: RunState) -> Response:
-    return views.reply(views.run(state), 202, {"Location": f"/api/v1/runs/{state.run_id}"})
+def _accepted(request: Request, state: RunState) -> Response:
+    return views.reply(views.run(state), 202, {"Location": public_path(request, f"/api/v1/runs/{state.run_id}")})
 
 
 async def _run_of_chat(request: Request) -> str:

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from agentic_fleet.web import rest, socket, sse
+from agentic_fleet.web import callers, rest, socket, sse
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 
@@ -25,6 +25,9 @@ ROUTES: list[BaseRoute] = [
     _resource("/", GET=rest.index),
     _resource("/health", GET=rest.health),
     _resource("/ready", GET=rest.ready),
+    _resource("/api/v1/sign-in", POST=callers.sign_in),
+    _resource("/api/v1/sign-out", POST=callers.sign_out),
+    _resource("/api/v1/caller", GET=callers.show_caller),
     _resource("/api/v1/conversations", GET=rest.list_conversations, POST=rest.add_conversation),
     _resource("/api/v1/conversations/{conversation_id}", GET=rest.show_conversation, DELETE=rest.drop_conversation),
     _resource("/api/v1/conversations/{conversation_id}/runs", POST=rest.start_run),

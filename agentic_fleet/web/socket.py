@@ -17,13 +17,15 @@ from anyio.abc import TaskGroup
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agentic_fleet import context
 from agentic_fleet.conversations import new_id
-from agentic_fleet.errors import Busy, Conflict, FleetError, Invalid, NotFound
+from agentic_fleet.errors import Busy, Conflict, FleetError, Invalid, NotFound, TooFast
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.runs import Watch
 from agentic_fleet.turns import LIVE
 from agentic_fleet.web import frames, problems, views, wire
-from agentic_fleet.web.parts import parts_of, streams_of
+from agentic_fleet.web.callers import subprotocol
+from agentic_fleet.web.parts import frames_of, parts_of, streams_of
 from agentic_fleet.web.sse import note_done
 
 logger = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ class ChatWebSocketHandler:
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
         self._runs = parts_of(socket).runs
-        self._store = parts_of(socket).store
+        self._rate = frames_of(socket)
         self._settings = parts_of(socket).settings
         self._tasks: TaskGroup
         self._line, self._frames = anyio.create_memory_object_stream[Message](LINE)
@@ -80,7 +82,7 @@ class ChatWebSocketHandler:
         """Until either side hangs up. Raises Busy before the socket is accepted, which answers the handshake."""
         with self._line, self._frames, self._out, self._outgoing, streams_of(self._socket).place():
             try:
-                await self._socket.accept()
+                await self._socket.accept(subprotocol(self._socket))
                 async with anyio.create_task_group() as self._tasks:
                     self._tasks.start_soon(self._write)
                     self._tasks.start_soon(self._obey)
@@ -102,6 +104,11 @@ class ChatWebSocketHandler:
                 waiting.deadline = math.inf
                 if len(message.get("bytes") or (message.get("text") or "").encode()) > limit:
                     self._goodbye = _Goodbye(1009, f"A frame was larger than {limit} bytes.")
+                    return
+                try:
+                    self._rate.take(context.caller.get())
+                except TooFast as error:
+                    self._goodbye = _Goodbye(4429, str(error), _refusal(error))
                     return
                 await self._line.send(message)
         if waiting.cancelled_caught:
@@ -164,7 +171,7 @@ class ChatWebSocketHandler:
         return self._newest
 
     async def _newest_of(self, conversation_id: str) -> str:
-        for state in await self._store.runs(conversation_id=conversation_id, limit=1):
+        for state in await self._runs.page(conversation_id=conversation_id, limit=1):
             return state.run_id
         raise NotFound("There is no run in this conversation.")
 

@@ -160,7 +160,7 @@ async def _asked(parts: Parts, conversation_id: str, ask: Ask) -> Watch:
 
 async def _repeated(parts: Parts, conversation_id: str, ask: Ask) -> str | None:
     """The conversation's newest run, when it has this question and an answer that nobody has read to its end."""
-    for state in await parts.store.runs(conversation_id=conversation_id, limit=1):
+    for state in await parts.runs.page(conversation_id=conversation_id, limit=1):
         recent = state.completed_at is not None and events.now() - state.completed_at < RECENT
         if state.task == ask.message and (state.status in LIVE or (recent and not state.done_read)):
             return state.run_id

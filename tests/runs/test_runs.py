@@ -43,7 +43,7 @@ async def test_a_run_tells_its_story_once_and_keeps_question_and_answer(open_sto
         assert events[-2]["message"] == text(events) == "one two three "
         final = await runs.state(state.run_id)
         assert (final.status, final.last_seq, final.quality_score) == (RunStatus.COMPLETED, 6, 8.0)
-        messages = (await store.conversation("c1")).messages
+        messages = (await store.conversation("c1", owner="local")).messages
         assert [(m.role, m.content, m.workflow_id) for m in messages] == [
             ("user", "one two three", state.run_id),
             ("assistant", "one two three ", state.run_id),
@@ -59,7 +59,8 @@ async def test_half_an_emoji_from_a_model_is_kept_as_it_was_streamed(open_store:
     async with running(open_store, Script(halves)) as (runs, store):
         with anyio.fail_after(5):
             events = await whole(runs, (await ask(runs)).run_id)
-        assert text(events) == events[-2]["message"] == (await store.conversation("c1")).messages[-1].content
+        kept = await store.conversation("c1", owner="local")
+        assert text(events) == events[-2]["message"] == kept.messages[-1].content
 
 
 async def test_a_resumed_reader_gets_exactly_the_rest_from_every_position(open_store: OpenStore) -> None:
@@ -143,7 +144,7 @@ async def test_cancelling_ends_the_workflow_and_says_so_last(open_store: OpenSto
             events = await whole(runs, state.run_id)
             assert types(events) == ["connected", "response.delta", "cancelled", "done"]
             assert (await runs.cancel(state.run_id)).status is RunStatus.CANCELLED
-        assert [m.role for m in (await store.conversation("c1")).messages] == ["user"]
+        assert [m.role for m in (await store.conversation("c1", owner="local")).messages] == ["user"]
 
 
 async def test_a_run_cancelled_by_fifty_at_once_ends_once(open_store: OpenStore) -> None:

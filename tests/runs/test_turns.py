@@ -220,7 +220,7 @@ async def test_a_failed_run_goes_on_from_a_checkpoint_in_the_same_log(
         assert turn.checkpoint is not None
         assert (turn.checkpoint.checkpoint_id, turn.retell) == (chosen or "k2", True)
         assert await store.checkpoints(state.run_id) == []  # a completed run needs none
-        assert [m.role for m in (await store.conversation("c1")).messages] == ["user", "assistant"]
+        assert [m.role for m in (await store.conversation("c1", owner="local")).messages] == ["user", "assistant"]
 
 
 async def resumed_by_five(runs: Runs, run_id: str) -> list[str]:

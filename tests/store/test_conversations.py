@@ -12,47 +12,47 @@ from tests.store.samples import answer, conversation, question, records, run, st
 
 async def test_a_conversation_is_kept(store: Store) -> None:
     await store.add_conversation(conversation("chat"))
-    assert await store.conversation("chat") == conversation("chat")
+    assert await store.conversation("chat", owner="local") == conversation("chat")
 
 
 async def test_a_conversation_cannot_be_added_twice(store: Store) -> None:
     await store.add_conversation(conversation("chat"))
     with pytest.raises(Conflict):
         await store.add_conversation(replace(conversation("chat"), title="Another"))
-    assert (await store.conversation("chat")).title == "About chat"
+    assert (await store.conversation("chat", owner="local")).title == "About chat"
 
 
 async def test_an_unknown_conversation_is_not_found(store: Store) -> None:
     with pytest.raises(NotFound):
-        await store.conversation("nowhere")
+        await store.conversation("nowhere", owner="local")
     with pytest.raises(NotFound):
-        await store.drop_conversation("nowhere")
+        await store.drop_conversation("nowhere", owner="local")
     assert await store.messages("nowhere", limit=10) == []
 
 
 async def test_conversations_come_newest_first_and_the_later_one_of_equals_first(store: Store) -> None:
     for id, at in [("b", 2000), ("a", 1000), ("c", 3000), ("b2", 2000)]:
         await store.add_conversation(conversation(id, at=at))
-    assert [chat.id for chat in await store.conversations(limit=10, offset=0)] == ["c", "b2", "b", "a"]
-    assert [chat.id for chat in await store.conversations(limit=2, offset=1)] == ["b2", "b"]
-    assert await store.conversations(limit=10, offset=4) == []
+    assert [chat.id for chat in await store.conversations(owner="local", limit=10, offset=0)] == ["c", "b2", "b", "a"]
+    assert [chat.id for chat in await store.conversations(owner="local", limit=2, offset=1)] == ["b2", "b"]
+    assert await store.conversations(owner="local", limit=10, offset=4) == []
 
 
 async def test_a_question_and_an_answer_each_bring_their_conversation_to_the_front(store: Store) -> None:
     await store.add_conversation(conversation("old", at=1000))
     await store.add_conversation(conversation("new", at=1500))
     await start(store, of="old", at=2000)
-    assert [chat.id for chat in await store.conversations(limit=1, offset=0)] == ["old"]
+    assert [chat.id for chat in await store.conversations(owner="local", limit=1, offset=0)] == ["old"]
     await start(store, "other", of="new", at=2500)
     await store.append("run", [], state=run(of="old"), answer=answer("a", of="old", at=3000))
-    newest, _ = await store.conversations(limit=2, offset=0)
+    newest, _ = await store.conversations(owner="local", limit=2, offset=0)
     assert (newest.id, newest.updated_at, newest.created_at, newest.messages) == ("old", 3000, 1000, ())
 
 
 async def test_events_alone_leave_the_conversation_where_it_is(store: Store) -> None:
     await start(store, at=2000)
     await store.append("run", records(1, 2), state=run(last_seq=2))
-    assert (await store.conversation("chat")).updated_at == 2000
+    assert (await store.conversation("chat", owner="local")).updated_at == 2000
 
 
 async def test_messages_are_kept_whole_and_in_order(store: Store) -> None:
@@ -60,7 +60,7 @@ async def test_messages_are_kept_whole_and_in_order(store: Store) -> None:
     await store.append("run", [], state=run(status=RunStatus.COMPLETED), answer=answer("a"))
     asked = question("q-run")
     assert await store.messages("chat", limit=10) == [asked, answer("a")]
-    assert (await store.conversation("chat")).messages == (asked, answer("a"))
+    assert (await store.conversation("chat", owner="local")).messages == (asked, answer("a"))
 
 
 async def test_the_newest_messages_are_returned_oldest_first(store: Store) -> None:
@@ -77,7 +77,7 @@ async def test_a_conversation_has_one_live_run(store: Store, status: RunStatus) 
     with pytest.raises(Conflict, match=r"^This conversation already has a live run\.$"):
         await store.add_run(run("second"), question("q2", at=9000))
     assert [kept.run_id for kept in await store.runs(limit=10)] == ["run"]
-    chat = await store.conversation("chat")
+    chat = await store.conversation("chat", owner="local")
     assert (len(chat.messages), chat.updated_at) == (1, 2000)
 
 
@@ -86,9 +86,9 @@ async def test_a_dropped_conversation_takes_everything_along(store: Store) -> No
     await store.add_run(run(), question("q"), key=key, create=True)
     await store.append("run", records(1, 2), state=run(status=RunStatus.COMPLETED, last_seq=2), answer=answer("a"))
     await start(store, "other", of="kept")
-    await store.drop_conversation("chat")
+    await store.drop_conversation("chat", owner="local")
     with pytest.raises(NotFound):
-        await store.conversation("chat")
+        await store.conversation("chat", owner="local")
     with pytest.raises(NotFound):
         await store.run("run")
     with pytest.raises(NotFound):
@@ -103,5 +103,5 @@ async def test_a_dropped_conversation_takes_everything_along(store: Store) -> No
 async def test_a_conversation_with_a_live_run_stays(store: Store) -> None:
     await start(store)
     with pytest.raises(Conflict):
-        await store.drop_conversation("chat")
+        await store.drop_conversation("chat", owner="local")
     assert (await store.run("run")).conversation_id == "chat"

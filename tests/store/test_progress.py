@@ -147,7 +147,7 @@ async def test_a_run_whose_completion_was_not_kept_forgets_nothing(store: Store)
 async def test_a_dropped_conversation_takes_its_runs_progress_along(store: Store) -> None:
     await _two_runs_with_progress(store)
     await store.append("run", [], state=run(of="chat of run", status=RunStatus.FAILED))
-    await store.drop_conversation("chat of run")
+    await store.drop_conversation("chat of run", owner="local")
     assert (await store.checkpoints("run"), await store.steps("run")) == ([], {})
     with pytest.raises(NotFound):
         await store.keep_step("run", "a", b"one")

@@ -30,7 +30,7 @@ async def test_a_run_needs_its_conversation(store: Store) -> None:
 
 async def test_a_run_may_make_its_conversation(store: Store) -> None:
     await store.add_run(run(), question("q"), create=True)
-    made = await store.conversation("chat")
+    made = await store.conversation("chat", owner="local")
     assert made == Conversation(
         id="chat", title="New Chat", created_at=2000, updated_at=2000, messages=(question("q"),)
     )
@@ -39,7 +39,7 @@ async def test_a_run_may_make_its_conversation(store: Store) -> None:
 async def test_a_run_that_may_make_its_conversation_keeps_the_one_there_is(store: Store) -> None:
     await store.add_conversation(conversation("chat"))
     await store.add_run(run(), question("q"), create=True)
-    assert (await store.conversation("chat")).title == "About chat"
+    assert (await store.conversation("chat", owner="local")).title == "About chat"
 
 
 @pytest.mark.parametrize("status", sorted(set(RunStatus) - LIVE))
@@ -92,7 +92,7 @@ async def test_the_same_request_starts_one_run(store: Store) -> None:
     await store.append("run", records(1, 3), state=run(status=RunStatus.RUNNING, last_seq=3))
     again = await store.add_run(run("second", of="elsewhere"), question("q2", of="elsewhere"), key=key, create=True)
     assert (again.run_id, again.status, again.last_seq) == ("run", RunStatus.RUNNING, 3)
-    assert [chat.id for chat in await store.conversations(limit=10, offset=0)] == ["chat"]
+    assert [chat.id for chat in await store.conversations(owner="local", limit=10, offset=0)] == ["chat"]
     assert len(await store.messages("chat", limit=10)) == 1
 
 
@@ -103,7 +103,7 @@ async def test_a_key_with_another_request_is_refused(store: Store) -> None:
             run("second", of="b"), question("q2", of="b"), key=IdempotencyKey(key="k", fingerprint="g"), create=True
         )
     with pytest.raises(NotFound):
-        await store.conversation("b")
+        await store.conversation("b", owner="local")
 
 
 async def test_a_key_of_a_refused_run_is_free(store: Store) -> None:
@@ -227,6 +227,30 @@ async def test_a_store_that_works_answers_a_ping_and_is_as_before(store: Store) 
     await start(store)
     await store.ping()
     assert await store.run("run") == run()
-    assert await store.conversations(limit=10, offset=0) == [
+    assert await store.conversations(owner="local", limit=10, offset=0) == [
         Conversation(id="chat", title="New Chat", created_at=2000, updated_at=2000)
     ]
+
+
+async def test_a_conversation_and_its_runs_are_their_owners(store: Store) -> None:
+    await start(store, "a", of="hers", owner="alice")
+    await start(store, "b", of="his", owner="bob")
+    with pytest.raises(NotFound):
+        await start(store, "c", of="hers", owner="bob")
+    with pytest.raises(NotFound):
+        await store.add_run(run("d", of="hers", owner="bob"), question("q-d", of="hers"))
+    for what in (store.conversation("hers", owner="bob"), store.drop_conversation("hers", owner="bob")):
+        with pytest.raises(NotFound):
+            await what
+    assert [each.id for each in await store.conversations(owner="bob", limit=9, offset=0)] == ["his"]
+    assert [each.run_id for each in await store.runs(owner="alice", limit=9)] == ["a"]
+    assert {each.run_id for each in await store.runs(limit=9)} == {"a", "b"}
+    assert (await store.run("a")).owner == (await store.conversation("hers", owner="alice")).owner == "alice"
+
+
+async def test_an_idempotency_key_is_its_owners(store: Store) -> None:
+    key = IdempotencyKey(key="k", fingerprint="f")
+    for owner in ("alice", "bob", "alice"):
+        new = run(f"run-{owner}", of=owner, owner=owner)
+        asked = question(f"q-{owner}", of=owner)
+        assert (await store.add_run(new, asked, key=key, create=True)).run_id == f"run-{owner}"

@@ -11,6 +11,7 @@ import pytest
 
 from agentic_fleet.errors import Conflict, StoreFailed
 from agentic_fleet.events import Record
+from agentic_fleet.store import IdempotencyKey
 from agentic_fleet.store.reader import open_reader
 from agentic_fleet.store.schema import MIGRATIONS
 from agentic_fleet.store.sqlite import open_sqlite
@@ -89,10 +90,10 @@ async def test_after_a_restart_everything_is_there(path: Path) -> None:
         await start(store)
         over = run(status=RunStatus.COMPLETED, last_seq=3)
         await store.append("run", records(1, 3), state=over, answer=answer("a"))
-        kept = await store.conversation("chat")
+        kept = await store.conversation("chat", owner="local")
     assert [file.name for file in path.parent.iterdir()] == [path.name]  # no log file is left beside it
     async with open_sqlite(path) as store:
-        assert await store.conversation("chat") == kept
+        assert await store.conversation("chat", owner="local") == kept
         assert await store.run("run") == over
         assert await store.events("run", after=0, limit=10) == records(1, 3)
         with pytest.raises(Conflict):
@@ -125,6 +126,7 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date_with_its_runs(p
         first.execute("""INSERT INTO runs VALUES
             (1, 'run', 'chat', 'Why?', 'auto', 'running', 2000, 2001, NULL, 1, NULL, NULL, 0)""")
         first.execute("INSERT INTO events VALUES ('run', 1, x'7b7d')")
+        first.execute("INSERT INTO idempotency_keys VALUES ('key', 'f', 'run', 2000)")
         first.commit()
     old = run(status=RunStatus.RUNNING, started_at=2001, last_seq=1)
     async with open_sqlite(path) as store:
@@ -132,6 +134,9 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date_with_its_runs(p
         assert (old.ask, old.pending_requests, old.answers) == (None, (), {})
         assert await store.events("run", after=0, limit=10) == [Record(1, b"{}")]
         assert [message.content for message in await store.messages("chat", limit=10)] == ["Why?"]
+        assert [each.id for each in await store.conversations(owner="local", limit=9, offset=0)] == ["chat"]
+        retry = IdempotencyKey(key="key", fingerprint="f")
+        assert await store.add_run(run("retry"), question("q-retry"), key=retry) == old
         with pytest.raises(Conflict):
             await start(store, "second")
         await store.keep_step("run", "a", b"one")

@@ -187,7 +187,7 @@ async def test_every_method_of_every_path_is_answered() -> None:
 
 
 async def test_unknown_paths_are_problems_and_never_redirects() -> None:
-    async with site() as it:
+    async with site(insecure=True) as it:
         for path in ("/nothing", "/health/", "/api/v1/runs/", "/api//health", "/api/v1/conversations/a/b"):
             assert_problem(await it.http.get(path, headers={"host": "evil.example"}), 404)
 
