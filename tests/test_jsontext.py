@@ -80,9 +80,9 @@ def test_a_refusal_names_the_field(body: bytes, field: str, problem: str) -> Non
 )
 def test_a_body_of_very_many_values_is_refused_before_it_is_parsed(body: bytes) -> None:
     with pytest.raises(Invalid, match="holds too much"):
-        decode(body, object)
+        jsontext.decode(body, object)
 
 
 def test_a_long_text_is_one_value() -> None:
     text = "all [of] {this}, \\n" * 1_000
-    assert decode(encode({"a": [text] * 8}), dict[str, list[str]]) == {"a": [text] * 8}
+    assert jsontext.decode(jsontext.encode({"a": [text] * 8}), dict[str, list[str]]) == {"a": [text] * 8}
