@@ -68,10 +68,10 @@ class SignInBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 async def sign_in(request: Request) -> Response:
     """A session for the page: the cookie cannot be read by scripts, and no other site's page sends it."""
     wire.query(request, wire.NoQuery)
-    keys = keys_of(request)
+    keys, body = keys_of(request), await wire.body(request, SignInBody)
     if not keys:
         return views.reply({"caller": LOCAL})
-    session = keys.session((await wire.body(request, SignInBody)).key)
+    session = keys.session(body.key)
     if session is None:
         raise Unauthenticated("This is no key of ours.")
     return views.reply({"caller": keys.caller_of_session(session)}, headers=_cookie(request, session, SESSION))

@@ -22,8 +22,11 @@ PING = 2.0
 
 
 async def index(request: Request) -> Response:
-    links = ["/health", "/ready", "/api/v1/agents", "/api/v1/conversations", "/api/v1/runs", "/api/ws/chat"]
-    return views.reply({"service": "AgenticFleet", "version": __version__, "links": links})
+    wire.query(request, wire.NoQuery)
+    paths = ["/health", "/ready", "/openapi.json", "/api/v1/agents", "/api/v1/conversations", "/api/v1/runs"]
+    links = [public_path(request, path) for path in (*paths, "/api/ws/chat")]
+    index: views.IndexView = {"service": "AgenticFleet", "version": __version__, "links": links}
+    return views.reply(index)
 
 
 async def health(request: Request) -> Response:

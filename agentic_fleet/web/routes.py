@@ -1,47 +1,190 @@
 """The whole HTTP surface as one list."""
 
-from collections.abc import Awaitable, Callable
+from typing import Any
 
-from starlette.requests import Request
-from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, WebSocketRoute
 
-from agentic_fleet.web import callers, rest, socket, sse
-
-Handler = Callable[[Request], Awaitable[ASGIApp]]
-
-
-def _resource(path: str, **handlers: Handler) -> Route:
-    """One route for all methods of a path, so that a 405 names them all."""
-
-    async def endpoint(request: Request) -> ASGIApp:
-        method = "GET" if request.method == "HEAD" else request.method
-        return await handlers[method](request)
-
-    return Route(path, endpoint, methods=list(handlers))
-
+from agentic_fleet.web import callers, openapi, rest, socket, sse, views, wire
+from agentic_fleet.web.operation import Operation, Resource
 
 ROUTES: list[BaseRoute] = [
-    _resource("/", GET=rest.index),
-    _resource("/health", GET=rest.health),
-    _resource("/ready", GET=rest.ready),
-    _resource("/api/v1/sign-in", POST=callers.sign_in),
-    _resource("/api/v1/sign-out", POST=callers.sign_out),
-    _resource("/api/v1/caller", GET=callers.show_caller),
-    _resource("/api/v1/conversations", GET=rest.list_conversations, POST=rest.add_conversation),
-    _resource("/api/v1/conversations/{conversation_id}", GET=rest.show_conversation, DELETE=rest.drop_conversation),
-    _resource("/api/v1/conversations/{conversation_id}/runs", POST=rest.start_run),
-    _resource("/api/v1/runs", GET=rest.list_runs),
-    _resource("/api/v1/runs/{run_id}", GET=rest.show_run),
-    _resource("/api/v1/runs/{run_id}/events", GET=rest.run_events),
-    _resource("/api/v1/runs/{run_id}/cancel", POST=rest.cancel_run),
-    _resource("/api/v1/runs/{run_id}/responses", POST=rest.answer_run),
-    _resource("/api/v1/runs/{run_id}/checkpoints", GET=rest.list_checkpoints),
-    _resource("/api/v1/runs/{run_id}/resume", POST=rest.resume_run),
-    _resource("/api/v1/agents", GET=rest.list_agents),
-    _resource("/api/chat/{conversation_id}/stream", GET=sse.chat_stream),
-    _resource("/api/chat/{conversation_id}/cancel", POST=rest.cancel_chat),
-    _resource("/api/chat/{conversation_id}/respond", POST=rest.answer_chat),
-    _resource("/api/ws/chat", GET=rest.socket_only),
+    Resource("/", GET=Operation(handler=rest.index, summary="Where to begin", answers={200: views.IndexView})),
+    Resource(
+        "/health",
+        GET=Operation(
+            handler=rest.health,
+            summary="What works, in words; 503 when something does not",
+            query=(),
+            answers={200: views.HealthView, 503: views.HealthView},
+        ),
+    ),
+    Resource(
+        "/ready",
+        GET=Operation(
+            handler=rest.ready,
+            summary="Whether new runs are taken; 503 while starting or draining",
+            query=(),
+            answers={200: views.ReadyView},
+        ),
+    ),
+    Resource(
+        "/openapi.json",
+        GET=Operation(handler=openapi.show, summary="This description", answers={200: dict[str, Any]}),
+    ),
+    Resource(
+        "/api/v1/sign-in",
+        POST=Operation(
+            handler=callers.sign_in,
+            summary="A session cookie for a page, by a key",
+            body=callers.SignInBody,
+            answers={200: views.CallerView},
+        ),
+    ),
+    Resource(
+        "/api/v1/sign-out",
+        POST=Operation(handler=callers.sign_out, summary="Forget the session cookie", answers={204: None}),
+    ),
+    Resource(
+        "/api/v1/caller",
+        GET=Operation(handler=callers.show_caller, summary="Whose key this is", answers={200: views.CallerView}),
+    ),
+    Resource(
+        "/api/v1/conversations",
+        GET=Operation(
+            handler=rest.list_conversations,
+            summary="The caller's conversations without their messages, the last used first",
+            query=(wire.PageQuery,),
+            answers={200: list[views.ConversationView]},
+        ),
+        POST=Operation(
+            handler=rest.add_conversation,
+            summary="A new conversation",
+            body=wire.ConversationBody,
+            answers={201: views.ConversationView},
+        ),
+    ),
+    Resource(
+        "/api/v1/conversations/{conversation_id}",
+        GET=Operation(
+            handler=rest.show_conversation,
+            summary="A conversation with its messages",
+            answers={200: views.ConversationView},
+        ),
+        DELETE=Operation(
+            handler=rest.drop_conversation,
+            summary="Forget a conversation with all its runs; its live run is cancelled",
+            answers={204: None},
+        ),
+    ),
+    Resource(
+        "/api/v1/conversations/{conversation_id}/runs",
+        POST=Operation(
+            handler=rest.start_run,
+            summary="Ask the team; with `Accept: text/event-stream` the answer is the run's stream",
+            query=(wire.StartQuery,),
+            headers=("Idempotency-Key",),
+            body=wire.AskBody,
+            answers={202: views.RunView},
+            stream=True,
+        ),
+    ),
+    Resource(
+        "/api/v1/runs",
+        GET=Operation(
+            handler=rest.list_runs,
+            summary="The caller's runs, newest first",
+            query=(wire.RunsQuery,),
+            answers={200: list[views.RunView]},
+        ),
+    ),
+    Resource(
+        "/api/v1/runs/{run_id}",
+        GET=Operation(handler=rest.show_run, summary="A run and its state", answers={200: views.RunView}),
+    ),
+    Resource(
+        "/api/v1/runs/{run_id}/events",
+        GET=Operation(
+            handler=rest.run_events,
+            summary="A run's events from any cursor: a stream, or with `Accept: application/json` a page",
+            query=(wire.EventsQuery,),
+            headers=("Last-Event-ID",),
+            answers={200: views.PageView, 204: None},
+            stream=True,
+        ),
+    ),
+    Resource(
+        "/api/v1/runs/{run_id}/cancel",
+        POST=Operation(handler=rest.cancel_run, summary="End a run; may be repeated", answers={200: views.RunView}),
+    ),
+    Resource(
+        "/api/v1/runs/{run_id}/responses",
+        POST=Operation(
+            handler=rest.answer_run,
+            summary="Answer what a run has asked a human, once",
+            body=wire.AnswerBody,
+            answers={200: views.RunView},
+        ),
+    ),
+    Resource(
+        "/api/v1/runs/{run_id}/checkpoints",
+        GET=Operation(
+            handler=rest.list_checkpoints,
+            summary="Where a run can go on from, oldest first",
+            answers={200: list[views.CheckpointView]},
+        ),
+    ),
+    Resource(
+        "/api/v1/runs/{run_id}/resume",
+        POST=Operation(
+            handler=rest.resume_run,
+            summary="Go on with a run that ended without an answer, in the same log",
+            query=(wire.StartQuery,),
+            body=wire.ResumeBody,
+            answers={202: views.RunView},
+            stream=True,
+        ),
+    ),
+    Resource(
+        "/api/v1/agents",
+        GET=Operation(handler=rest.list_agents, summary="The team", answers={200: list[views.AgentView]}),
+    ),
+    Resource(
+        "/api/chat/{conversation_id}/stream",
+        GET=Operation(
+            handler=sse.chat_stream,
+            summary="Ask and watch in one request, for EventSource; asked again, it watches the same run",
+            query=(wire.ChatQuery, wire.AskWords),
+            headers=("Last-Event-ID",),
+            answers={204: None},
+            stream=True,
+        ),
+    ),
+    Resource(
+        "/api/chat/{conversation_id}/cancel",
+        POST=Operation(
+            handler=rest.cancel_chat,
+            summary="End a run; the status is what it came to",
+            query=(wire.RunQuery,),
+            answers={200: views.CancelledView},
+        ),
+    ),
+    Resource(
+        "/api/chat/{conversation_id}/respond",
+        POST=Operation(
+            handler=rest.answer_chat,
+            summary="Answer what a run has asked a human, once",
+            query=(wire.RunQuery,),
+            body=wire.AnswerWords,
+            answers={200: views.AnsweredView},
+        ),
+    ),
+    Resource(
+        "/api/ws/chat",
+        GET=Operation(
+            handler=rest.socket_only,
+            summary="A WebSocket: frames of `task`, `watch`, `response`, `cancel`, `workflow.resume`, `ping`",
+            query=(),
+        ),
+    ),
     WebSocketRoute("/api/ws/chat", socket.chat),
 ]

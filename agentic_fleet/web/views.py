@@ -1,7 +1,7 @@
 """What is known, as JSON: the shapes of runs, conversations and events on the wire."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
 
 from starlette.responses import Response
 
@@ -9,19 +9,131 @@ from agentic_fleet import events, jsontext
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.conversations import Conversation, Message
 from agentic_fleet.events import Record, StreamEventType
-from agentic_fleet.turns import LIVE, Checkpoint, PendingRequest, RunState, RunStatus
-
-Json = dict[str, Any]
+from agentic_fleet.turns import LIVE, Checkpoint, Mode, PendingRequest, RunState, RunStatus
 
 ANSWERABLE = LIVE | {RunStatus.SUSPENDED}
 """What a run asked before it was cancelled or failed is not open any more: it asks again when it is resumed."""
+
+
+class RequestView(TypedDict):
+    request_id: str
+    request_type: str
+    request: Any
+
+
+class RunView(TypedDict):
+    run_id: str
+    workflow_id: str  # the same, in the original's word
+    conversation_id: str
+    task: str
+    status: RunStatus
+    mode: Mode
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    last_event_id: str | None
+    pending_requests: list[RequestView]
+    error: str | None
+    quality_score: float | None
+
+
+class CheckpointView(TypedDict):
+    checkpoint_id: str
+    phase: str
+    at: str
+
+
+class AgentView(TypedDict):
+    name: str
+    description: str
+    type: str
+    tools: Sequence[str]
+    unavailable_tools: dict[str, str]  # by name: what keeps it from working
+    model: str
+
+
+class MessageView(TypedDict):
+    id: str
+    role: Literal["user", "assistant"]
+    content: str
+    created_at: str
+    author: str | None
+    agent_id: str | None
+    workflow_id: str | None
+    quality_score: float | None
+    quality_flag: str | None
+    quality_pending: bool
+
+
+class ConversationView(TypedDict):
+    id: str
+    conversation_id: str  # the same, in the original's word
+    title: str
+    created_at: str
+    updated_at: str
+    messages: list[MessageView]
+
+
+class PageView(TypedDict):
+    """Events of a run as they are in its stream, each with its id."""
+
+    events: list[dict[str, Any]]
+    last_event_id: str
+    ended: bool  # the run is over and this is its last page
+
+
+class CancelledView(TypedDict):
+    status: RunStatus
+    workflow_id: str
+
+
+class AnsweredView(TypedDict):
+    status: Literal["ok"]
+    request_id: str
+
+
+class CallerView(TypedDict):
+    caller: str
+
+
+class IndexView(TypedDict):
+    service: str
+    version: str
+    links: list[str]
+
+
+class HealthView(TypedDict):
+    status: Literal["ok", "failed"]
+    version: str
+    checks: Mapping[str, Check]
+    tools: Mapping[str, Check]
+
+
+class ReadyView(TypedDict):
+    status: Literal["ready"]
+
+
+class FieldView(TypedDict):
+    field: str
+    problem: str
+
+
+class ProblemView(TypedDict):
+    """RFC 9457, section 3.1."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None
+    errors: NotRequired[list[FieldView]]
 
 
 def reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(jsontext.encode(value), status, headers=headers, media_type="application/json")
 
 
-def run(state: RunState) -> Json:
+def run(state: RunState) -> RunView:
     return {
         "run_id": state.run_id,
         "workflow_id": state.run_id,
@@ -29,7 +141,7 @@ def run(state: RunState) -> Json:
         "task": state.task,
         "status": state.status,
         "mode": state.mode,
-        "created_at": _time(state.created_at),
+        "created_at": events.rfc3339(state.created_at),
         "started_at": _time(state.started_at),
         "completed_at": _time(state.completed_at),
         "last_event_id": cursor(state.run_id, state.last_seq) if state.last_seq else None,
@@ -39,17 +151,16 @@ def run(state: RunState) -> Json:
     }
 
 
-def request(it: PendingRequest) -> Json:
+def request(it: PendingRequest) -> RequestView:
     return {"request_id": it.request_id, "request_type": it.request_type, "request": it.request}
 
 
-def checkpoint(it: Checkpoint) -> Json:
+def checkpoint(it: Checkpoint) -> CheckpointView:
     """Its body is the workflow's affair."""
-    return {"checkpoint_id": it.checkpoint_id, "phase": it.phase, "at": _time(it.at)}
+    return {"checkpoint_id": it.checkpoint_id, "phase": it.phase, "at": events.rfc3339(it.at)}
 
 
-def agent(card: AgentCard, tools: Mapping[str, Check]) -> Json:
-    """With what keeps its tools from working, by name."""
+def agent(card: AgentCard, tools: Mapping[str, Check]) -> AgentView:
     broken = {name: tools[name].detail for name in card.tools if name in tools and tools[name].status == "failed"}
     return {
         "name": card.name,
@@ -61,23 +172,23 @@ def agent(card: AgentCard, tools: Mapping[str, Check]) -> Json:
     }
 
 
-def conversation(it: Conversation) -> Json:
+def conversation(it: Conversation) -> ConversationView:
     return {
         "id": it.id,
         "conversation_id": it.id,
         "title": it.title,
-        "created_at": _time(it.created_at),
-        "updated_at": _time(it.updated_at),
+        "created_at": events.rfc3339(it.created_at),
+        "updated_at": events.rfc3339(it.updated_at),
         "messages": [message(each) for each in it.messages],
     }
 
 
-def message(it: Message) -> Json:
+def message(it: Message) -> MessageView:
     return {
         "id": it.id,
         "role": it.role,
         "content": it.content,
-        "created_at": _time(it.created_at),
+        "created_at": events.rfc3339(it.created_at),
         "author": it.author,
         "agent_id": it.agent_id,
         "workflow_id": it.workflow_id,

@@ -1,0 +1,44 @@
+"""One method of one path: who handles it, what it takes and what it answers. routes.py lists them all.
+
+The handler checks what comes in by itself; what is said here is for clients (openapi.py), and a property test compares
+the two.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from agentic_fleet.web import wire
+
+Handler = Callable[[Request], Awaitable[ASGIApp]]
+Header = Literal["Idempotency-Key", "Last-Event-ID"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """`answers` has the successes: status to type, None for no body. `stream`: 200 can be Server-Sent Events."""
+
+    handler: Handler
+    summary: str
+    query: tuple[type[Struct], ...] = (wire.NoQuery,)
+    headers: tuple[Header, ...] = ()
+    body: type[Struct] | None = None
+    answers: Mapping[int, Any] = field(default_factory=dict)
+    stream: bool = False
+
+
+class Resource(Route):
+    """A path with all its methods in one route, so that a 405 names them all. HEAD is GET's (RFC 9110, 9.3.2)."""
+
+    def __init__(self, path: str, **operations: Operation) -> None:
+        async def endpoint(request: Request) -> ASGIApp:
+            method = "GET" if request.method == "HEAD" else request.method
+            return await operations[method].handler(request)
+
+        super().__init__(path, endpoint, methods=list(operations))
+        self.operations = operations
