@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from agentic_fleet.web import problems
 from agentic_fleet.web.middleware import Gate, RequestId
 from agentic_fleet.web.parts import Parts, State, Streams
+from agentic_fleet.web.proxied import Proxied
 from agentic_fleet.web.routes import ROUTES
 
 __all__ = ["Parts", "create_app"]
@@ -24,7 +25,7 @@ def create_app(open_parts: Callable[[], AbstractAsyncContextManager[Parts]]) -> 
 
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(RequestId), Middleware(Gate)],
+        middleware=[Middleware(Proxied), Middleware(RequestId), Middleware(Gate)],
         exception_handlers=problems.HANDLERS,
         lifespan=lifespan,
     )

@@ -14,6 +14,7 @@ from agentic_fleet.runs import Watch
 from agentic_fleet.turns import LIVE, RunState
 from agentic_fleet.web import views, wire
 from agentic_fleet.web.parts import Parts, parts_of
+from agentic_fleet.web.proxied import link
 from agentic_fleet.web.sse import ChatSSEHandler
 
 PING = 2.0
@@ -22,6 +23,7 @@ PING = 2.0
 
 async def index(request: Request) -> Response:
     links = ["/health", "/ready", "/api/v1/agents", "/api/v1/conversations", "/api/v1/runs", "/api/ws/chat"]
+    links = [link(request, path) for path in links]
     return views.reply({"service": "AgenticFleet", "version": __version__, "links": links})
 
 
@@ -96,7 +98,7 @@ async def start_run(request: Request) -> Response | ChatSSEHandler:
 
     if wire.wants(request, "text/event-stream"):
         return ChatSSEHandler(request, query, opening)
-    return _accepted(await runs.start(conversation_id, ask, key=key))
+    return _accepted(request, await runs.start(conversation_id, ask, key=key))
 
 
 async def list_runs(request: Request) -> Response:
@@ -160,7 +162,7 @@ async def resume_run(request: Request) -> Response | ChatSSEHandler:
 
     if wire.wants(request, "text/event-stream"):
         return ChatSSEHandler(request, query, opening)
-    return _accepted(await runs.resume(run_id, checkpoint_id))
+    return _accepted(request, await runs.resume(run_id, checkpoint_id))
 
 
 async def cancel_chat(request: Request) -> Response:
@@ -182,8 +184,8 @@ async def socket_only(request: Request) -> Response:
     raise HTTPException(426, "This is a WebSocket.", {"Upgrade": "websocket", "Connection": "Upgrade"})
 
 
-def _accepted(state: RunState) -> Response:
-    return views.reply(views.run(state), 202, {"Location": f"/api/v1/runs/{state.run_id}"})
+def _accepted(request: Request, state: RunState) -> Response:
+    return views.reply(views.run(state), 202, {"Location": link(request, f"/api/v1/runs/{state.run_id}")})
 
 
 async def _run_of_chat(request: Request) -> str:
