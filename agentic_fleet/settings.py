@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from agentic_fleet import proxies
 from agentic_fleet.errors import BadSetting
 from agentic_fleet.keys import Keys
 
@@ -117,6 +118,11 @@ class Settings:
         "FLEET_ALLOWED_ORIGINS", (), "other origins whose pages may use the service, comma-separated"
     )
 
+    root_path: str = _knob("FLEET_ROOT_PATH", "", "path that a proxy serves this under, such as /fleet")
+    trusted_proxies: tuple[str, ...] = _knob(
+        "FLEET_TRUSTED_PROXIES", (), "addresses and networks whose X-Forwarded headers count, comma-separated"
+    )
+
     log: str = _knob("FLEET_LOG", "console", "form of the log", choices=("console", "json"))
     log_level: str = _knob(
         "FLEET_LOG_LEVEL", "INFO", "least level logged", choices=("DEBUG", "INFO", "WARNING", "ERROR")
@@ -125,6 +131,8 @@ class Settings:
     def __post_init__(self) -> None:
         for knob in fields(self):
             _check(knob.metadata, getattr(self, knob.name))
+        proxies.check_root_path(self.root_path)
+        proxies.networks(self.trusted_proxies)
         if self.model and not self.gguf and not (self.openai_base_url or self.openai_api_key):
             raise BadSetting("FLEET_MODEL names a model at an endpoint: set OPENAI_API_KEY or OPENAI_BASE_URL too")
         for env, url in (("OPENAI_BASE_URL", self.openai_base_url), ("AZURE_OPENAI_ENDPOINT", self.azure_endpoint)):
@@ -169,7 +177,7 @@ def table() -> str:
     """The settings as a Markdown table, for the README."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for knob in fields(Settings):
-        default = "" if knob.default in (None, (), False) else f"`{knob.default}`"
+        default = "" if knob.default in (None, (), "", False) else f"`{knob.default}`"
         rows.append(
             f"| `{knob.metadata['env']}` | {default} | {knob.metadata['help']}{_allowed_words(knob.metadata)} |"
         )

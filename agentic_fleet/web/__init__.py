@@ -10,6 +10,7 @@ from agentic_fleet.web import problems
 from agentic_fleet.web.callers import Identify
 from agentic_fleet.web.middleware import Cors, Gate, RequestId
 from agentic_fleet.web.parts import Parts, State, state_of
+from agentic_fleet.web.proxied import Proxied
 from agentic_fleet.web.routes import ROUTES
 
 __all__ = ["Parts", "create_app"]
@@ -25,7 +26,7 @@ def create_app(open_parts: Callable[[], AbstractAsyncContextManager[Parts]]) -> 
 
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(each) for each in (RequestId, Cors, Gate, Identify)],
+        middleware=[Middleware(each) for each in (Proxied, RequestId, Cors, Gate, Identify)],
         exception_handlers=problems.HANDLERS,
         lifespan=lifespan,
     )

@@ -15,7 +15,7 @@ from agentic_fleet.errors import Unauthenticated
 from agentic_fleet.keys import SESSION
 from agentic_fleet.web import problems, views, wire
 from agentic_fleet.web.parts import keys_of
-from agentic_fleet.web.paths import inner_path, public_path
+from agentic_fleet.web.proxied import inner_path, link
 
 COOKIE = "fleet_session"
 PROTOCOL = "bearer"
@@ -90,7 +90,7 @@ async def show_caller(request: Request) -> Response:
 
 def _cookie(request: Request, value: str, seconds: int) -> dict[str, str]:
     secure = "; Secure" if request.url.scheme == "https" else ""
-    path = public_path(request, "/")
+    path = link(request, "/")
     cookie = f"{COOKIE}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
     return {"Set-Cookie": cookie, "Cache-Control": "no-store"}
 

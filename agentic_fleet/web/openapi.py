@@ -15,7 +15,7 @@ from agentic_fleet import __version__
 from agentic_fleet.events import StreamEvent
 from agentic_fleet.web import views, wire
 from agentic_fleet.web.operation import Operation, Resource
-from agentic_fleet.web.paths import public_path
+from agentic_fleet.web.proxied import link
 
 Json = dict[str, Any]
 
@@ -43,7 +43,7 @@ _STREAM: Json = {"text/event-stream": {"schema": {"$ref": _REF.format(name="Fram
 
 async def show(request: Request) -> Response:
     wire.query(request, wire.NoQuery)
-    servers = [{"url": public_path(request, "/")}]
+    servers = [{"url": link(request, "/")}]
     return views.reply({**describe(request.app.routes), "servers": servers})
 
 

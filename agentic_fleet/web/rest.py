@@ -14,7 +14,7 @@ from agentic_fleet.runs import Watch
 from agentic_fleet.turns import LIVE, RunState
 from agentic_fleet.web import views, wire
 from agentic_fleet.web.parts import Parts, parts_of
-from agentic_fleet.web.paths import public_path
+from agentic_fleet.web.proxied import link
 from agentic_fleet.web.sse import ChatSSEHandler
 
 PING = 2.0
@@ -24,7 +24,7 @@ PING = 2.0
 async def index(request: Request) -> Response:
     wire.query(request, wire.NoQuery)
     paths = ["/health", "/ready", "/openapi.json", "/api/v1/agents", "/api/v1/conversations", "/api/v1/runs"]
-    links = [public_path(request, path) for path in (*paths, "/api/ws/chat")]
+    links = [link(request, path) for path in (*paths, "/api/ws/chat")]
     index: views.IndexView = {"service": "AgenticFleet", "version": __version__, "links": links}
     return views.reply(index)
 
@@ -186,7 +186,7 @@ async def socket_only(request: Request) -> Response:
 
 
 def _accepted(request: Request, state: RunState) -> Response:
-    return views.reply(views.run(state), 202, {"Location": public_path(request, f"/api/v1/runs/{state.run_id}")})
+    return views.reply(views.run(state), 202, {"Location": link(request, f"/api/v1/runs/{state.run_id}")})
 
 
 async def _run_of_chat(request: Request) -> str:

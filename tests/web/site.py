@@ -1,7 +1,7 @@
 """The web room over a memory store and a scripted workflow, served by a real uvicorn."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import httpx
 from httpx_sse import EventSource
+from starlette.routing import BaseRoute
 
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.runs import Runs
@@ -110,9 +111,13 @@ def types(events: list[Event]) -> list[str]:
 
 @asynccontextmanager
 async def site(
-    act: Act = echo, *, check: Callable[[], Check] = lambda: Check(status="ok", detail="There."), **knobs: Any
+    act: Act = echo,
+    *,
+    check: Callable[[], Check] = lambda: Check(status="ok", detail="There."),
+    more: Sequence[BaseRoute] = (),
+    **knobs: Any,
 ) -> AsyncIterator[Site]:
-    """`knobs` are settings. Everything in the block must be through in 10 s."""
+    """`more` are routes besides the service's own, `knobs` are settings. Everything must be through in 10 s."""
     store, script, settings = MemoryStore(), Script(act), Settings(**knobs)
     opened: list[Runs] = []
 
@@ -124,7 +129,9 @@ async def site(
                 settings=settings, store=store, runs=runs, agents=[WRITER], check_model=check, check_tools=lambda: TOOLS
             )
 
-    async with serving(create_app(open_parts)) as url:
+    app = create_app(open_parts)
+    app.router.routes.extend(more)
+    async with serving(app, proxy_headers=False) as url:  # as app.py does
         with anyio.fail_after(10):
             async with httpx.AsyncClient(base_url=url, timeout=10, verify=False) as http:
                 yield Site(url, http, opened[0], store, script)

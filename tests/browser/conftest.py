@@ -1,0 +1,56 @@
+"""A headless Chromium for pages of the service: `page` is an empty tab of a fresh profile.
+
+    async def test_the_page_greets(page: Page) -> None:
+        async with site() as it:
+            await page.goto(it.url)
+
+A test fails at its end when a script of the page had an uncaught error.
+"""
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, Error, Page, async_playwright
+
+from tests.needed import needed
+
+FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no traffic but to loopback, whatever a page asks for
+]
+PATIENCE = 10_000  # milliseconds for each step of a test
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """One event loop for all tests of this folder, so that they share the browser."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    executable = needed("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=executable, args=FLAGS, chromium_sandbox=os.geteuid() != 0
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(chromium: Browser) -> AsyncIterator[Page]:
+    profile = await chromium.new_context()
+    profile.set_default_timeout(PATIENCE)
+    tab = await profile.new_page()
+    errors: list[Error] = []
+    tab.on("pageerror", lambda error: errors.append(error))
+    yield tab
+    await profile.close()
+    assert errors == []
