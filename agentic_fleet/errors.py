@@ -17,6 +17,7 @@
      ├─ StoreFailed             the store did not keep it (disk full, locked, broken)
      ├─ ModelFailed             the model could not be reached, refused, or broke off
      │   └─ ModelBusy           its queue is full
+     ├─ Unfinished              how a run's life ended without an answer (turns.py); told to middleware, not raised
      ├─ TimedOut                a phase, an agent or the run took longer than allowed
      └─ BadSetting              a setting is not allowed; raised at start only
 

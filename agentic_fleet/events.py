@@ -47,6 +47,9 @@ ENDINGS = frozenset(
 )
 """Exactly one of these comes directly before `done`."""
 
+TOKENS = frozenset({StreamEventType.RESPONSE_DELTA, StreamEventType.AGENT_DELTA, StreamEventType.REASONING_DELTA})
+"""Nearly all events of a run are of these types."""
+
 
 class EventCategory(StrEnum):
     STATUS = "status"

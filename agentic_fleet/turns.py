@@ -1,6 +1,7 @@
 """What goes into a workflow (`Turn`), how events come out (`Emit`), and what is known of a run (`RunState`).
 
-`runs` knows workflows only by the `Workflow` protocol below; app.py introduces the two.
+`runs` knows workflows only by the `Workflow` protocol below, and who learns from runs or counts them only by the
+`ChatMiddleware` protocol; app.py introduces them.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from agentic_fleet.conversations import LOCAL, Message
+from agentic_fleet.errors import FleetError
 from agentic_fleet.events import StreamEvent
 
 Mode = Literal["auto", "fast", "delegated", "sequential", "parallel", "handoff", "discussion"]
@@ -148,3 +150,47 @@ class RunState:
     ask: Ask | None = None  # to go on with after a restart
     pending_requests: tuple[PendingRequest, ...] = ()
     answers: Mapping[str, Any] = field(default_factory=dict)  # request_id -> response
+
+
+class Unfinished(FleetError):
+    """A run's life ended without an answer. `status` says how: failed, cancelled, interrupted, or suspended until a
+    human answers; all but a completed run can live again. The text is the reason, safe to show.
+    """
+
+    def __init__(self, status: RunStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class ChatMiddleware(Protocol):
+    """Follows runs: to keep their history, to count them. One object for all runs, which go on at the same time.
+
+    For each life of a run (a run that goes on after its end has another one): `on_start`, `on_event` for each event,
+    then either `on_end` or `on_error`. `on_start`, `on_end` and `on_error` are called in one task, so a ContextVar set
+    in the first can be reset in the last; `on_event` in a task that has a copy of the context, so it finds the same
+    object there but must not set the variable. A call that raises, or takes longer than a few seconds, harms neither
+    the run nor other middleware; it is logged once per run, and no more events of the run come.
+    """
+
+    tokens: bool = False
+    """Whether `on_event` is to hear of each token (events.TOKENS), too."""
+
+    async def on_start(self, task: str, context: dict[str, Any]) -> None:
+        """A life begins. `context`: workflowId (the run's id), conversation_id, caller, mode, created_at (Unix
+        milliseconds), history (the conversation before the task, messages) and resumed: the run has lived before.
+        """
+        ...
+
+    async def on_event(self, event: StreamEvent) -> None:
+        """An event that the store has and watchers may have seen; the ending and `done` too, just before they see it.
+        The run waits for it.
+        """
+        ...
+
+    async def on_end(self, result: Any) -> None:
+        """The run has an answer, a `Result`; its ending is stored, and watchers see it when this returns."""
+        ...
+
+    async def on_error(self, error: Exception) -> None:
+        """This life ended otherwise: `error` is an Unfinished. Stored and shown as with `on_end`."""
+        ...

@@ -29,7 +29,8 @@ BELOW = {
     "store": set(),
     "workflows": {"store"},
     "runs": {"store"},
-    "web": {"store", "workflows", "runs"},
+    "learning": {"store", "workflows"},
+    "web": {"store", "workflows", "runs", "learning"},
 }
 """Which rooms a room may import besides the plain data."""
 

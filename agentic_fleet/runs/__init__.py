@@ -5,7 +5,7 @@ to the caller who asked (`context.caller`): to everybody else it does not exist.
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, Self
@@ -14,27 +14,27 @@ import anyio
 from anyio.abc import TaskGroup
 
 from agentic_fleet import context
-from agentic_fleet.errors import Conflict, Draining, NotFound, StoreFailed, TooManyRuns
+from agentic_fleet.errors import Conflict, Draining, NotFound, TooManyRuns
 from agentic_fleet.rates import Rate
+from agentic_fleet.runs import leftovers
 from agentic_fleet.runs.beginning import asked
-from agentic_fleet.runs.endings import CUT_SHORT, DONE, leftover, number
+from agentic_fleet.runs.endings import CUT_SHORT
 from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog
 from agentic_fleet.runs.memory import DurableMemory, TransientMemory
+from agentic_fleet.runs.middleware import Following
 from agentic_fleet.runs.requests import check_open
 from agentic_fleet.runs.revival import HISTORY, continuation
 from agentic_fleet.runs.run import Run
 from agentic_fleet.runs.watch import Watch
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import IdempotencyKey, Store
-from agentic_fleet.turns import LIVE, Ask, Checkpoint, Memory, RunState, RunStatus, Turn, Workflow
+from agentic_fleet.turns import LIVE, Ask, ChatMiddleware, Checkpoint, Memory, RunState, RunStatus, Turn, Workflow
 
 __all__ = ["Runs", "Watch"]
 
 logger = logging.getLogger(__name__)
 
-REPAIR_PAUSE = 2.0
-"""Seconds between attempts to store the ending of a run whose store had failed."""
 TEARDOWN = 10.0
 """Seconds in which stopped runs must have left: their workflow's clean-up and their last event."""
 
@@ -49,10 +49,11 @@ class Runs:
     What is said to raise NotFound also does so for what is another caller's.
     """
 
-    def __init__(self, store: Store, workflow: Workflow, settings: Settings) -> None:
+    def __init__(self, store: Store, workflow: Workflow, settings: Settings, following: Following) -> None:
         self.draining = False
         self._store = store
         self._workflow = workflow
+        self._following = following
         self._max_runs = settings.max_runs
         self._rate = Rate(settings.run_rate, "runs")
         self._limits = Limits(
@@ -67,12 +68,23 @@ class Runs:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, store: Store, workflow: Workflow, settings: Settings) -> AsyncIterator[Self]:
-        """The service's task group. Runs that a dead process left are ended first; leaving stops those that live."""
-        runs = cls(store, workflow, settings)
-        await runs._repair_left_behind()
+    async def open(
+        cls,
+        store: Store,
+        workflow: Workflow,
+        settings: Settings,
+        *,
+        middleware: Sequence[ChatMiddleware] = (),
+        scores_late: bool = False,
+    ) -> AsyncIterator[Self]:
+        """The service's task group. Runs that a dead process left are ended first; leaving stops those that live.
+
+        `middleware` follows every run, in this order. `scores_late`: some of it gives a score to answers without one.
+        """
+        runs = cls(store, workflow, settings, Following(tuple(middleware), scores_late))
+        await leftovers.end_all(store, middleware)
         async with anyio.create_task_group() as runs._tasks:
-            runs._tasks.start_soon(runs._repair_unrecorded)
+            runs._tasks.start_soon(leftovers.keep_late, runs._runs)
             try:
                 yield runs
             finally:
@@ -136,8 +148,7 @@ class Runs:
         with self._sole(run_id):
             state = _mine(await self._store.run(run_id))
             if state.status is RunStatus.SUSPENDED:
-                records, state = number((CUT_SHORT["cancelled"], DONE), state)
-                await self._store.append(run_id, records, state=state)
+                state = await leftovers.end(self._store, self._following.middleware, state, CUT_SHORT["cancelled"])
         return state
 
     async def watch(self, run_id: str, after: int = 0) -> Watch:
@@ -253,7 +264,7 @@ class Runs:
             self._wake()
 
     def _launch(self, state: RunState, turn: Turn, brought_by: tuple[str, Any] | None = None) -> Run:
-        run = Run(state, turn, self._workflow, self._store, self._limits, brought_by)
+        run = Run(state, turn, self._workflow, self._store, self._limits, brought_by, self._following)
         self._runs[state.run_id] = run
         if self._stopped:
             run.cancel("shutdown")
@@ -288,25 +299,6 @@ class Runs:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
-
-    async def _repair_left_behind(self) -> None:
-        """Give every run that an earlier process left live its ending, so that its watchers are told."""
-        while left := await self._store.runs(statuses=LIVE, limit=100):
-            for state in left:
-                records, after = leftover(state)
-                await self._store.append(state.run_id, records, state=after)
-            logger.warning("ended %d runs that an earlier process left behind", len(left))
-
-    async def _repair_unrecorded(self) -> None:
-        """Store the endings that a failing store had refused, as soon as it takes them."""
-        while True:
-            await anyio.sleep(REPAIR_PAUSE)
-            for run in [run for run in self._runs.values() if run.ended.is_set()]:
-                try:
-                    await run.record_late()
-                except StoreFailed:
-                    break
-                del self._runs[run.state.run_id]
 
 
 def _mine(state: RunState) -> RunState:

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from agentic_fleet import jsontext
+from agentic_fleet.conversations import Message, new_id
 from agentic_fleet.events import Record, StreamEvent, StreamEventType, encode_event, now
 from agentic_fleet.runs.status import INTERRUPTED, fold
-from agentic_fleet.turns import RunState, RunStatus
+from agentic_fleet.turns import Result, RunState, RunStatus, Unfinished
 
 Reason = Literal["cancelled", "disconnect", "shutdown"]
+Ending = tuple[StreamEvent, Message | None]
+"""The event directly before `done`, and the assistant's message when there is an answer."""
 
 DONE = StreamEvent(type=StreamEventType.DONE)
 SUSPENDED = StreamEvent(
@@ -38,6 +42,40 @@ def stopped(state: RunState) -> StreamEvent:
     return SUSPENDED if suspends else CUT_SHORT["shutdown"]
 
 
-def leftover(state: RunState) -> tuple[list[Record], RunState]:
-    """The ending of a run that a dead process left behind, and its state after it."""
-    return number((stopped(state), DONE), state)
+def completed(result: Result, state: RunState, *, scores_late: bool) -> Ending:
+    """`scores_late`: an answer without a score is going to get one."""
+    text = jsontext.scrub(result.text)
+    event = StreamEvent(
+        type=StreamEventType.RESPONSE_COMPLETED,
+        message=text,
+        author=result.author,
+        agent_id=result.agent_id,
+        quality_score=result.quality_score,
+        quality_flag=result.quality_flag,
+    )
+    return event, Message(
+        id=new_id(),
+        conversation_id=state.conversation_id,
+        role="assistant",
+        content=text,
+        created_at=now(),
+        author=result.author,
+        agent_id=result.agent_id,
+        workflow_id=state.run_id,
+        quality_score=result.quality_score,
+        quality_flag=result.quality_flag,
+        quality_pending=scores_late and result.quality_score is None,
+    )
+
+
+def outcome(ending: StreamEvent, state: RunState) -> Result | Unfinished:
+    """What a run came to, for those who follow it. `state` is the one after `ending`."""
+    if ending.type is not StreamEventType.RESPONSE_COMPLETED:
+        return Unfinished(state.status, ending.error or ending.message or "")
+    return Result(
+        text=ending.message or "",
+        author=ending.author or "",
+        agent_id=ending.agent_id or "",
+        quality_score=ending.quality_score,
+        quality_flag=ending.quality_flag,
+    )

@@ -1,7 +1,5 @@
 """Going on with a run that has ended: what it was asked, what it has done, and where it stood."""
 
-from collections.abc import Sequence
-
 from agentic_fleet.conversations import Message
 from agentic_fleet.errors import Conflict, NotFound
 from agentic_fleet.runs.memory import DurableMemory
@@ -31,14 +29,15 @@ async def continuation(store: Store, state: RunState, checkpoint_id: str | None)
         conversation_id=state.conversation_id,
         ask=state.ask,
         memory=memory,
-        history=_before(await store.messages(state.conversation_id, limit=2 * HISTORY), state.run_id),
+        history=await history_of(store, state),
         answers=state.answers,
         checkpoint=kept[-1] if kept else None,
         retell=True,
     )
 
 
-def _before(messages: Sequence[Message], run_id: str) -> list[Message]:
+async def history_of(store: Store, state: RunState) -> list[Message]:
     """The conversation as it was when the run was asked."""
-    places = [place for place, message in enumerate(messages) if message.workflow_id == run_id]
+    messages = await store.messages(state.conversation_id, limit=2 * HISTORY)
+    places = [place for place, message in enumerate(messages) if message.workflow_id == state.run_id]
     return list(messages[: places[0]] if places else messages)[-HISTORY:]

@@ -15,16 +15,26 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from agentic_fleet import context, jsontext
-from agentic_fleet.conversations import Message, new_id
+from agentic_fleet.conversations import Message
 from agentic_fleet.errors import Conflict, FleetError, NotFound, StoreFailed, innermost
-from agentic_fleet.events import Record, StreamEvent, StreamEventType, now
+from agentic_fleet.events import Record, StreamEvent, StreamEventType
 from agentic_fleet.runs.audience import Audience
-from agentic_fleet.runs.endings import CUT_SHORT, DONE, SUSPENDED, Reason, number, stopped
+from agentic_fleet.runs.endings import CUT_SHORT, DONE, SUSPENDED, Ending, Reason, completed, number, outcome, stopped
 from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog
+from agentic_fleet.runs.middleware import NOBODY, Chain, Following, facts
 from agentic_fleet.runs.requests import check_open, request_event, response_event
 from agentic_fleet.store import Store
-from agentic_fleet.turns import LIVE, PendingRequest, Result, RunState, RunStatus, Turn, Workflow
+from agentic_fleet.turns import (
+    LIVE,
+    PendingRequest,
+    Result,
+    RunState,
+    RunStatus,
+    Turn,
+    Unfinished,
+    Workflow,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +45,8 @@ STORE_PATIENCE = 30.0
 LAST_EVENT = 5.0
 """Seconds in which the last event must be stored; after that it is shown all the same, and stored when possible."""
 
-Ending = tuple[StreamEvent, Message | None]
-"""The event directly before `done`, and the assistant's message when there is an answer."""
+_Last = tuple[StreamEvent, list[Record], RunState]
+"""The event directly before `done`, both as records, and the run's state after them."""
 
 
 class Run:
@@ -50,6 +60,7 @@ class Run:
         store: Store,
         limits: Limits,
         brought_by: tuple[str, Any] | None = None,
+        following: Following = NOBODY,
     ) -> None:
         """`state` is a new run's, or that of one that has ended and goes on with `turn`; perhaps because a request was
         answered: `brought_by` is its id and the answer."""
@@ -64,6 +75,8 @@ class Run:
         self._store = store
         self._limits = limits
         self._brought_by = brought_by
+        self._followers = Chain(following.middleware)
+        self._scores_late = following.scores_late
         self._scope = anyio.CancelScope()
         self._reason: Reason | None = None
         self._reasoned = False
@@ -114,14 +127,10 @@ class Run:
             logger.info("run started in mode %s", self.state.mode)
             ending: Ending | None = None
             try:
+                await self._followers.on_start(self.state.task, facts(self.state, self._turn.history))
                 ending = await self._work()
             finally:  # without an ending, the service is torn down around us
-                if self.state.status in LIVE:
-                    with anyio.move_on_after(LAST_EVENT, shield=True):
-                        await self._record_ending(ending or (stopped(self.state), None))
-                else:  # the store never took it as live again: it stays ended as it was
-                    self.recorded = True
-                self._close()
+                await self._end(ending or (stopped(self.state), None))
             logger.info("run %s", self.state.status)
 
     def let_go(self) -> None:
@@ -179,7 +188,7 @@ class Run:
                 turn = replace(turn, answers=self.state.answers, checkpoint=kept[-1] if kept else None)
             outcome = await self._workflow.run(turn, self._emit)
             if isinstance(outcome, Result):
-                return self._completed(outcome)
+                return completed(outcome, self.state, scores_late=self._scores_late)
             requests, turn = outcome.requests, replace(turn, retell=False)
             for request in requests:
                 await self._emit(request_event(request))
@@ -226,8 +235,29 @@ class Run:
                     self._show(records, state)
                 if patience.cancelled_caught:
                     raise StoreFailed("The store did not answer.")
+                await self._followers.on_events(batch)
 
-    async def _record_ending(self, ending: Ending) -> None:
+    async def _end(self, ending: Ending) -> None:
+        """Keep the ending, tell those who follow the run, show it, close the log. What the store did not keep is not
+        shown as an answer: the ending is then an error."""
+        if self.state.status in LIVE:
+            last: _Last | None = None
+            with anyio.move_on_after(LAST_EVENT, shield=True):
+                last = await self._record_ending(ending)
+            self.recorded = last is not None
+            if last is None:
+                lost = self._error("The store failed: the end of this run could not be kept.")
+                last = lost, *number((lost, DONE), self.state)
+            event, records, state = last
+            await self._followers.on_ending((event, DONE), outcome(event, state))
+            self._show(records, state)
+        else:  # the store never took it as live again: it stays ended as it was
+            self.recorded = True
+            await self._followers.on_ending((), Unfinished(self.state.status, self.state.error or ""))
+        self.let_go()
+
+    async def _record_ending(self, ending: Ending) -> _Last | None:
+        """The ending as it was kept; None when the store takes none."""
         event, answer = ending
         if event is SUSPENDED and self.state.status is not RunStatus.WAITING:
             event = CUT_SHORT["shutdown"]  # the answer was stored after all: there is nothing to wait for
@@ -239,16 +269,8 @@ class Run:
                 logger.warning("the store did not take the run's ending yet")
                 await anyio.sleep(delay)
             else:
-                self.recorded = True
-                self._show(records, state)
-                return
-
-    def _close(self) -> None:
-        """End the log. What the store did not keep is not shown as an answer: the ending is then an error."""
-        if not self.recorded:
-            lost = self._error("The store failed: the end of this run could not be kept.")
-            self._show(*number((lost, DONE), self.state))
-        self.let_go()
+                return event, records, state
+        return None
 
     def _show(self, records: Sequence[Record], state: RunState) -> None:
         self.state = state
@@ -275,29 +297,6 @@ class Run:
         if self._turn.ask.enable_checkpointing:
             return SUSPENDED
         return self._error(f"No answer came in {self._limits.human:g} s, and the run keeps no checkpoints.")
-
-    def _completed(self, result: Result) -> Ending:
-        text = jsontext.scrub(result.text)
-        event = StreamEvent(
-            type=StreamEventType.RESPONSE_COMPLETED,
-            message=text,
-            author=result.author,
-            agent_id=result.agent_id,
-            quality_score=result.quality_score,
-            quality_flag=result.quality_flag,
-        )
-        return event, Message(
-            id=new_id(),
-            conversation_id=self.state.conversation_id,
-            role="assistant",
-            content=text,
-            created_at=now(),
-            author=result.author,
-            agent_id=result.agent_id,
-            workflow_id=self.state.run_id,
-            quality_score=result.quality_score,
-            quality_flag=result.quality_flag,
-        )
 
     def _failed(self, error: Exception) -> StreamEvent:
         cause = innermost(error)

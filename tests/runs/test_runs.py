@@ -420,7 +420,7 @@ async def test_an_ending_that_the_store_refused_is_shown_as_an_error_and_kept_wh
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("agentic_fleet.runs.run.LAST_EVENT", 0.3)
-    monkeypatch.setattr("agentic_fleet.runs.REPAIR_PAUSE", 0.01)
+    monkeypatch.setattr("agentic_fleet.runs.leftovers.REPAIR_PAUSE", 0.01)
     store, paced = Failing(), Paced()
     async with Runs.open(store, Script(paced), Settings()) as runs:
         with anyio.fail_after(10):
@@ -443,7 +443,7 @@ async def test_an_ending_that_came_too_late_for_its_readers_is_not_kept_beside_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agentic_fleet.runs.run.LAST_EVENT", 0.1)
-    monkeypatch.setattr("agentic_fleet.runs.REPAIR_PAUSE", 0.01)
+    monkeypatch.setattr("agentic_fleet.runs.leftovers.REPAIR_PAUSE", 0.01)
     paced = Paced()
     async with open_sqlite(tmp_path / "fleet.db") as store, Runs.open(store, Script(paced), Settings()) as runs:
         with anyio.fail_after(10):

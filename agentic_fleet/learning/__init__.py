@@ -1,0 +1,1 @@
+"""Getting better: what runs did is kept, scored, and told to those who can learn from it."""
