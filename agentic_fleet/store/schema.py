@@ -10,6 +10,9 @@ from agentic_fleet.errors import StoreFailed
 LIVE_RUN = "status IN ('created', 'running', 'waiting')"
 """`turns.LIVE` in SQL. The index `one_live_run` is built on it, so a change here needs a migration too."""
 
+LISTED = "listed = 1"
+"""Which conversations the list shows. An index is built on it, too."""
+
 _TABLES = (
     # `position` is the order of insertion: it breaks ties between equal times.
     """CREATE TABLE conversations (
@@ -92,7 +95,14 @@ _GOING_ON = (
     )""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON)
+_UNLISTED = (
+    # Programs that speak for chat clients make a conversation for each question: the list must not drown in them.
+    "ALTER TABLE conversations ADD COLUMN listed INTEGER NOT NULL DEFAULT 1",
+    "DROP INDEX conversations_by_time",
+    f"CREATE INDEX conversations_by_time ON conversations (updated_at) WHERE {LISTED}",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON, _UNLISTED)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
