@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import anyio
@@ -285,6 +285,7 @@ class Run:
             agent_id=result.agent_id,
             quality_score=result.quality_score,
             quality_flag=result.quality_flag,
+            data={"usage": asdict(result.usage)} if result.usage else None,
         )
         return event, Message(
             id=new_id(),
