@@ -36,3 +36,16 @@ class Conversation:
     created_at: int
     updated_at: int
     messages: tuple[Message, ...] = ()
+    listed: bool = True  # one that a program made for a single question is found by its runs, not in the list
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a run brings along: what was said before its question, and how its conversation begins if it is new."""
+
+    messages: tuple[Message, ...] = ()
+    title: str = "New Chat"
+    listed: bool = True
+
+
+NEW_CHAT = Opening()

@@ -28,6 +28,8 @@ class Ask:
     enable_checkpointing: bool = True
     on_disconnect: OnDisconnect = "continue"
     require_plan_approval: bool = False
+    instructions: str | None = None  # the caller's, for every agent, beside its own
+    refine: bool = True  # False: the first version is the answer, so that text once shown stays true
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +85,25 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of all the model calls of a run. `cached_tokens` are of the prompts, `reasoning_tokens` of the rest."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The answer of a workflow. `text` equals the joined `response.delta` texts it emitted."""
+    """The answer of a workflow. `text` equals the joined `response.delta` texts it emitted (of the winning version)."""
 
     text: str
     author: str
     agent_id: str
     quality_score: float | None = None
     quality_flag: str | None = None
+    usage: Usage | None = None  # None: not known to the last token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from agentic_fleet import context
+from agentic_fleet.conversations import NEW_CHAT, Opening
 from agentic_fleet.errors import Conflict, Draining, NotFound, TooManyRuns
 from agentic_fleet.rates import Rate
 from agentic_fleet.runs import leftovers
@@ -100,11 +101,18 @@ class Runs:
         return self._starting + sum(not run.ended.is_set() for run in self._runs.values())
 
     async def start(
-        self, conversation_id: str, ask: Ask, *, key: IdempotencyKey | None = None, create: bool = False
+        self,
+        conversation_id: str,
+        ask: Ask,
+        *,
+        key: IdempotencyKey | None = None,
+        create: bool = False,
+        opening: Opening = NEW_CHAT,
     ) -> RunState:
         """Keep the question and begin to answer it; the run goes on whatever becomes of the caller.
 
-        With a `key` that was used before, the run it started. `create` makes an unknown conversation.
+        With a `key` that was used before, the run it started. `create` makes an unknown conversation; the messages of
+        `opening` are said before the question, and are kept or not kept together with it.
         Raises TooManyRuns, Draining, TooFast, Conflict (the conversation has a live run), KeyReused, NotFound,
         StoreFailed.
         """
@@ -112,7 +120,7 @@ class Runs:
         with self._place():
             # Shielded: a run that is kept must also be started. The store bounds the wait.
             with anyio.CancelScope(shield=True):
-                state = await self._start(conversation_id, ask, key, create)
+                state = await self._start(conversation_id, ask, key, create, opening)
         return state
 
     async def state(self, run_id: str) -> RunState:
@@ -222,10 +230,12 @@ class Runs:
         while self.live:
             await self._changed.wait()
 
-    async def _start(self, conversation_id: str, ask: Ask, key: IdempotencyKey | None, create: bool) -> RunState:
-        history = await self._store.messages(conversation_id, limit=HISTORY)
+    async def _start(
+        self, conversation_id: str, ask: Ask, key: IdempotencyKey | None, create: bool, opening: Opening
+    ) -> RunState:
+        history = [*await self._store.messages(conversation_id, limit=HISTORY), *opening.messages][-HISTORY:]
         new, question = asked(conversation_id, ask)
-        state = await self._store.add_run(new, question, key=key, create=create)
+        state = await self._store.add_run(new, question, key=key, create=create, opening=opening)
         if state.run_id == new.run_id:
             memory: Memory = DurableMemory(self._store, new.run_id) if ask.enable_checkpointing else TransientMemory()
             turn = Turn(run_id=new.run_id, conversation_id=conversation_id, ask=ask, memory=memory, history=history)

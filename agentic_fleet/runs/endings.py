@@ -1,7 +1,7 @@
 """How runs end: the events that say so, as records of the log."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Literal
 
 from agentic_fleet import jsontext
@@ -52,6 +52,7 @@ def completed(result: Result, state: RunState, *, scores_late: bool) -> Ending:
         agent_id=result.agent_id,
         quality_score=result.quality_score,
         quality_flag=result.quality_flag,
+        data={"usage": asdict(result.usage)} if result.usage else None,
     )
     return event, Message(
         id=new_id(),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agentic_fleet.conversations import Conversation, Message
+from agentic_fleet.conversations import NEW_CHAT, Conversation, Message, Opening
 from agentic_fleet.events import Record
 from agentic_fleet.turns import Checkpoint, RunState, RunStatus
 
@@ -35,7 +35,7 @@ class Store(Protocol):
         ...
 
     async def conversations(self, *, owner: str, limit: int, offset: int) -> list[Conversation]:
-        """Without messages; the one with the newest `updated_at` first."""
+        """The listed ones, without messages; the one with the newest `updated_at` first."""
         ...
 
     async def drop_conversation(self, conversation_id: str, *, owner: str) -> None:
@@ -47,13 +47,19 @@ class Store(Protocol):
         ...
 
     async def add_run(
-        self, run: RunState, question: Message, *, key: IdempotencyKey | None = None, create: bool = False
+        self,
+        run: RunState,
+        question: Message,
+        *,
+        key: IdempotencyKey | None = None,
+        create: bool = False,
+        opening: Opening = NEW_CHAT,
     ) -> RunState:
         """Keep a new run with its question, in one step, and touch the conversation's `updated_at`.
 
         Returns `run`; or, when `key` was used within KEY_LIFETIME, the run it started (nothing is kept then).
-        NotFound when the conversation does not exist, unless `create`, which makes it ("New Chat"); also when it is
-        not the run's owner's.
+        NotFound when the conversation does not exist, unless `create`, which makes it as `opening` says; also when it
+        is not the run's owner's. The messages of `opening` come before the question in any case.
         Conflict when the conversation has a live run. KeyReused when the key came with another fingerprint.
         """
         ...

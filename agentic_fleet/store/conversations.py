@@ -8,10 +8,10 @@ from dataclasses import asdict, fields
 
 from agentic_fleet.conversations import Conversation, Message
 from agentic_fleet.errors import Conflict, NotFound
-from agentic_fleet.store.schema import LIVE_RUN
+from agentic_fleet.store.schema import LISTED, LIVE_RUN
 
 _MESSAGE = ", ".join(column.name for column in fields(Message))
-_CONVERSATION = "id, owner, title, created_at, updated_at"
+_CONVERSATION = "id, owner, title, created_at, updated_at, listed"
 
 
 def add(db: sqlite3.Connection, conversation: Conversation) -> None:
@@ -22,8 +22,8 @@ def add(db: sqlite3.Connection, conversation: Conversation) -> None:
 def insert(db: sqlite3.Connection, conversation: Conversation) -> bool:
     """Whether it was new."""
     it = conversation
-    sql = f"INSERT INTO conversations ({_CONVERSATION}) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
-    return db.execute(sql, (it.id, it.owner, it.title, it.created_at, it.updated_at)).rowcount == 1
+    sql = f"INSERT INTO conversations ({_CONVERSATION}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+    return db.execute(sql, (it.id, it.owner, it.title, it.created_at, it.updated_at, it.listed)).rowcount == 1
 
 
 def get(db: sqlite3.Connection, conversation_id: str, owner: str) -> Conversation:
@@ -31,13 +31,13 @@ def get(db: sqlite3.Connection, conversation_id: str, owner: str) -> Conversatio
     row = db.execute(sql, (conversation_id, owner)).fetchone()
     if row is None:
         raise NotFound("There is no such conversation.")
-    return Conversation(**row, messages=tuple(messages(db, conversation_id, -1)))  # -1: all (SQLite's LIMIT)
+    return _conversation(row, tuple(messages(db, conversation_id, -1)))  # -1: all (SQLite's LIMIT)
 
 
 def page(db: sqlite3.Connection, owner: str, limit: int, offset: int) -> list[Conversation]:
-    sql = f"""SELECT {_CONVERSATION} FROM conversations WHERE owner = ?
+    sql = f"""SELECT {_CONVERSATION} FROM conversations WHERE owner = ? AND {LISTED}
         ORDER BY updated_at DESC, position DESC LIMIT ? OFFSET ?"""
-    return [Conversation(**row) for row in db.execute(sql, (owner, limit, offset))]
+    return [_conversation(row) for row in db.execute(sql, (owner, limit, offset))]
 
 
 def drop(db: sqlite3.Connection, conversation_id: str, owner: str) -> None:
@@ -63,3 +63,7 @@ def messages(db: sqlite3.Connection, conversation_id: str, limit: int) -> list[M
 def insert_message(db: sqlite3.Connection, message: Message) -> None:
     values = asdict(message)
     db.execute(f"INSERT INTO messages ({_MESSAGE}) VALUES (:{', :'.join(values)})", values)
+
+
+def _conversation(row: sqlite3.Row, messages: tuple[Message, ...] = ()) -> Conversation:
+    return Conversation(**{**row, "listed": bool(row["listed"])}, messages=messages)

@@ -6,7 +6,7 @@ No method awaits anything, so each is one step; each checks everything before it
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from agentic_fleet.conversations import Conversation, Message
+from agentic_fleet.conversations import NEW_CHAT, Conversation, Message, Opening
 from agentic_fleet.errors import Conflict, KeyReused, NotFound, StoreFailed
 from agentic_fleet.events import Record
 from agentic_fleet.store import KEY_LIFETIME, IdempotencyKey
@@ -35,8 +35,8 @@ class MemoryStore:
         return replace(self._conversations[conversation_id], messages=tuple(self._messages_of(conversation_id)))
 
     async def conversations(self, *, owner: str, limit: int, offset: int) -> list[Conversation]:
-        found = [kept for kept in reversed(self._conversations.values()) if kept.owner == owner]
-        newest = sorted(found, key=lambda kept: kept.updated_at, reverse=True)
+        listed = [kept for kept in reversed(self._conversations.values()) if kept.listed and kept.owner == owner]
+        newest = sorted(listed, key=lambda kept: kept.updated_at, reverse=True)
         return newest[offset : offset + limit]
 
     async def drop_conversation(self, conversation_id: str, *, owner: str) -> None:
@@ -55,7 +55,13 @@ class MemoryStore:
         return found[max(0, len(found) - limit) :]
 
     async def add_run(
-        self, run: RunState, question: Message, *, key: IdempotencyKey | None = None, create: bool = False
+        self,
+        run: RunState,
+        question: Message,
+        *,
+        key: IdempotencyKey | None = None,
+        create: bool = False,
+        opening: Opening = NEW_CHAT,
     ) -> RunState:
         oldest = run.created_at - KEY_LIFETIME
         self._keys = {name: kept for name, kept in self._keys.items() if kept[1].created_at > oldest}
@@ -67,13 +73,22 @@ class MemoryStore:
         if not create or run.conversation_id in self._conversations:
             self._check_conversation(run.conversation_id, run.owner)
         self._check_no_live_run(run.conversation_id)
-        self._check_new(run.run_id in self._runs or question.id in self._messages)
+        messages = (*opening.messages, question)
+        self._check_new(run.run_id in self._runs or any(message.id in self._messages for message in messages))
         at = question.created_at
-        chat = Conversation(id=run.conversation_id, owner=run.owner, title="New Chat", created_at=at, updated_at=at)
+        chat = Conversation(
+            id=run.conversation_id,
+            owner=run.owner,
+            title=opening.title,
+            created_at=at,
+            updated_at=at,
+            listed=opening.listed,
+        )
         self._conversations.setdefault(chat.id, chat)
         self._runs[run.run_id] = run
         self._events[run.run_id] = {}
-        self._keep_message(question)
+        for message in messages:
+            self._keep_message(message)
         if key:
             self._keys[run.owner, key.key] = key.fingerprint, run
         return run

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from agentic_fleet import jsontext
-from agentic_fleet.conversations import Conversation, Message
+from agentic_fleet.conversations import Conversation, Message, Opening
 from agentic_fleet.errors import Conflict, KeyReused, NotFound
 from agentic_fleet.events import Record
 from agentic_fleet.store import KEY_LIFETIME, IdempotencyKey, conversations, progress
@@ -38,19 +38,34 @@ _JSON: dict[str, msgspec.json.Decoder[Any]] = {
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM runs"
 
 
-def add(db: sqlite3.Connection, run: RunState, question: Message, key: IdempotencyKey | None, create: bool) -> RunState:
+def add(
+    db: sqlite3.Connection,
+    run: RunState,
+    question: Message,
+    key: IdempotencyKey | None,
+    create: bool,
+    opening: Opening,
+) -> RunState:
     if key and (first := _run_of_key(db, key, run.owner, now=run.created_at)):
         return first
     at = question.created_at
     if create:
-        chat = Conversation(id=run.conversation_id, owner=run.owner, title="New Chat", created_at=at, updated_at=at)
+        chat = Conversation(
+            id=run.conversation_id,
+            owner=run.owner,
+            title=opening.title,
+            created_at=at,
+            updated_at=at,
+            listed=opening.listed,
+        )
         conversations.insert(db, chat)
     conversations.touch(db, run.conversation_id, run.owner, at)
     sql = f"""INSERT INTO runs ({", ".join(_COLUMNS)}) VALUES (:{", :".join(_COLUMNS)})
         ON CONFLICT (conversation_id) WHERE {LIVE_RUN} DO NOTHING"""
     if not db.execute(sql, _values(run, _COLUMNS)).rowcount:
         raise Conflict("This conversation already has a live run.")
-    conversations.insert_message(db, question)
+    for message in (*opening.messages, question):
+        conversations.insert_message(db, message)
     if key:
         row = (run.owner, key.key, key.fingerprint, run.run_id, run.created_at)
         columns = "owner, key, fingerprint, run_id, created_at"

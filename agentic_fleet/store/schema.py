@@ -10,6 +10,9 @@ from agentic_fleet.errors import StoreFailed
 LIVE_RUN = "status IN ('created', 'running', 'waiting')"
 """`turns.LIVE` in SQL. The index `one_live_run` is built on it, so a change here needs a migration too."""
 
+LISTED = "listed = 1"
+"""Which conversations the list shows. An index is built on it, too."""
+
 _TABLES = (
     # `position` is the order of insertion: it breaks ties between equal times.
     """CREATE TABLE conversations (
@@ -96,9 +99,7 @@ _OWNERS = (
     # What was kept before belongs to the one caller of a service without keys.
     "ALTER TABLE conversations ADD COLUMN owner TEXT NOT NULL DEFAULT 'local'",
     "ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT 'local'",
-    "DROP INDEX conversations_by_time",
     "DROP INDEX runs_by_time",
-    "CREATE INDEX conversations_by_time ON conversations (owner, updated_at)",
     "CREATE INDEX runs_by_time ON runs (owner, created_at)",
     """CREATE TABLE keys_of_owners (
         owner TEXT NOT NULL,
@@ -118,7 +119,14 @@ _OWNERS = (
     f"CREATE INDEX live_runs ON runs (created_at) WHERE {LIVE_RUN}",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON, _OWNERS)
+_UNLISTED = (
+    # Programs that speak for chat clients make a conversation for each question: the list must not drown in them.
+    "ALTER TABLE conversations ADD COLUMN listed INTEGER NOT NULL DEFAULT 1",
+    "DROP INDEX conversations_by_time",
+    f"CREATE INDEX conversations_by_time ON conversations (owner, updated_at) WHERE {LISTED}",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON, _OWNERS, _UNLISTED)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

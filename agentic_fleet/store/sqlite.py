@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agentic_fleet.conversations import Conversation, Message
+from agentic_fleet.conversations import NEW_CHAT, Conversation, Message, Opening
 from agentic_fleet.events import Record
 from agentic_fleet.store import IdempotencyKey, conversations, progress, runs
 from agentic_fleet.store.reader import Reader, open_reader
@@ -39,9 +39,15 @@ class SqliteStore:
         return await self._reader.read(lambda db: conversations.messages(db, conversation_id, limit))
 
     async def add_run(
-        self, run: RunState, question: Message, *, key: IdempotencyKey | None = None, create: bool = False
+        self,
+        run: RunState,
+        question: Message,
+        *,
+        key: IdempotencyKey | None = None,
+        create: bool = False,
+        opening: Opening = NEW_CHAT,
     ) -> RunState:
-        return await self._writer.write(lambda db: runs.add(db, run, question, key, create), durable=True)
+        return await self._writer.write(lambda db: runs.add(db, run, question, key, create, opening), durable=True)
 
     async def append(
         self, run_id: str, records: Sequence[Record], *, state: RunState, answer: Message | None = None

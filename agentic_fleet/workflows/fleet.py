@@ -7,6 +7,7 @@ that is built for it and thrown away after it. Phases are workflow events; token
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -36,6 +37,7 @@ from agentic_fleet.workflows.messages import Begun
 from agentic_fleet.workflows.models import Model
 from agentic_fleet.workflows.modes import Shift
 from agentic_fleet.workflows.phases import Analysis, Execution, Progress, Quality, Routing
+from agentic_fleet.workflows.spending import counted
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
 
 logger = logging.getLogger(__name__)
@@ -107,7 +109,10 @@ class Fleet:
         RuntimeError when the graph ends without a result.
         """
         try:
-            return await self._carry_out(turn, emit)
+            with counted() as spending:
+                result = await self._carry_out(turn, emit)
+            # A turn that goes on from a checkpoint does not know what was spent before it.
+            return result if turn.checkpoint else replace(result, usage=spending.sum)
         except Paused as paused:
             return Pause(requests=paused.requests)
         except WorkflowCheckpointException as error:
@@ -155,7 +160,7 @@ def _graph(roster: Roster, decisions: Decisions, shift: Shift) -> Workflow:
         Routing(decisions, shift),
         execution := Execution(decisions, shift),
         Progress(decisions, shift),
-        quality := Quality(roster.bounds),
+        quality := Quality(roster.bounds, refines=shift.turn.ask.refine),
     ]
     builder = WorkflowBuilder(start_executor=phases[0], name=WORKFLOW, output_from=[quality]).add_chain(phases)
     return builder.add_edge(quality, execution).add_edge(execution, quality).build()

@@ -22,7 +22,7 @@ from agentic_fleet.workflows.desk import Part, Paused, Step, playing
 from agentic_fleet.workflows.framework import owned_events
 from agentic_fleet.workflows.history import history_messages
 from agentic_fleet.workflows.mapping import complete_reasoning, map_update
-from agentic_fleet.workflows.modes import SILENT, Answer, Ended, Shift, unanswered
+from agentic_fleet.workflows.modes import SILENT, Answer, Ended, Shift, unanswered, wished
 from agentic_fleet.workflows.plans import Plan, Said
 from agentic_fleet.workflows.told import Failure, Told, of, thought
 
@@ -174,6 +174,9 @@ class Handoff:
         effort = self._shift.turn.ask.reasoning_effort
         if effort and self._shift.takes_effort:
             agent.default_options = {**agent.default_options, "reasoning_effort": EFFORT[effort]}
+        if wishes := wished(self._shift):
+            own = agent.default_options["instructions"]
+            agent.default_options = {**agent.default_options, "instructions": f"{own}\n{wishes}"}
         return agent
 
 

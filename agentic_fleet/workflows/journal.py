@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from agentic_fleet import jsontext
+from agentic_fleet.workflows import spending
 from agentic_fleet.workflows.completions import Chunk, Completions
 from agentic_fleet.workflows.desk import desk, go_live
 
@@ -31,8 +32,12 @@ class Journaled:
         """See `Completions`. An answer from the journal comes in one chunk."""
         at = desk.get()
         step = await at.step("model", jsontext.encode([self.name, body])) if at else None
+        spent = spending.begin()
         if step and step.value is not None:
-            yield msgspec.json.decode(step.value)
+            kept = msgspec.json.decode(step.value)
+            if spent:
+                spent.report(kept.get("usage"))
+            yield kept
             return
         go_live()
         answer = _Answer()
@@ -40,6 +45,8 @@ class Journaled:
             async for chunk in chunks:
                 answer.add(chunk)
                 yield chunk
+        if spent:
+            spent.report(answer.usage)
         if at and step and answer.worth_keeping:
             await at.keep(step, jsontext.encode(answer.whole()))
 
@@ -52,11 +59,11 @@ class _Answer:
         self._texts: dict[str, list[str]] = {"content": [], "reasoning_content": []}
         self._calls: dict[int, dict[str, Any]] = {}
         self._finish: str | None = None
-        self._usage: Any = None
+        self.usage: Any = None
 
     def add(self, chunk: Chunk) -> None:
         self._id = self._id or chunk.get("id")
-        self._usage = chunk.get("usage") or self._usage
+        self.usage = chunk.get("usage") or self.usage
         for choice in chunk.get("choices") or ():
             self._finish = choice.get("finish_reason") or self._finish
             self._add_delta(choice.get("delta") or {})
@@ -91,4 +98,4 @@ class _Answer:
                 for index, call in sorted(self._calls.items())
             ]
         chunk: Chunk = {"id": self._id, "choices": [{"index": 0, "delta": delta, "finish_reason": self._finish}]}
-        return chunk | ({"usage": self._usage} if self._usage else {})
+        return chunk | ({"usage": self.usage} if self.usage else {})

@@ -19,7 +19,7 @@ from agentic_fleet.turns import Emit, PendingRequest, Turn
 from agentic_fleet.workflows.agents import EFFORT, Bounds
 from agentic_fleet.workflows.chunks import NO_ANSWER
 from agentic_fleet.workflows.desk import Desk, Part, Paused, at, desk, playing
-from agentic_fleet.workflows.history import history_messages
+from agentic_fleet.workflows.history import both_ends, history_messages
 from agentic_fleet.workflows.mapping import complete_reasoning, map_update
 from agentic_fleet.workflows.plans import Plan, Work
 
@@ -247,7 +247,15 @@ def _options(shift: Shift) -> ChatOptions[Any]:
     effort = shift.turn.ask.reasoning_effort
     if effort and shift.takes_effort:
         options["reasoning_effort"] = EFFORT[effort]  # type: ignore[typeddict-unknown-key]  # providers add keys
+    if wishes := wished(shift):
+        options["instructions"] = wishes  # the framework puts them after the agent's own
     return options
+
+
+def wished(shift: Shift) -> str | None:
+    """The caller's instructions, as much of them as any text from outside gets."""
+    wishes = shift.turn.ask.instructions
+    return both_ends(wishes, shift.bounds.handover_characters) if wishes else None
 
 
 def _prompt(

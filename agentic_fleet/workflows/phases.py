@@ -142,9 +142,9 @@ class Progress(Executor):
 class Quality(Executor):
     """How good is it, and is it worth another round? The best version is the result, whichever round made it."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, *, refines: bool = True) -> None:
         super().__init__("quality")
-        self._bounds = bounds
+        self._bounds, self._refines = bounds, refines
 
     @handler
     async def score(self, message: Assessed, context: WorkflowContext[Routed, Result]) -> None:
@@ -188,6 +188,8 @@ class Quality(Executor):
     def _worth_another(self, message: Assessed) -> bool:
         """Not when it is good enough, and no further than rounds make it better. A fast answer is to be fast."""
         task, score = message.task, message.draft.assessment.score
+        if not self._refines:
+            return False
         if task.plan.mode == "fast" or score >= self._bounds.pass_score or task.round > self._bounds.max_refinements:
             return False
         return task.best is None or score - task.best.assessment.score >= self._bounds.min_improvement

@@ -1,7 +1,6 @@
 """The JSON endpoints: shapes, states, refusals that belong to a thing's state."""
 
 import re
-from dataclasses import asdict
 
 import anyio
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from agentic_fleet.about import Check
 from agentic_fleet.conversations import Conversation
 from agentic_fleet.errors import StoreFailed
+from agentic_fleet.turns import Ask
 from tests.script import Paced
 from tests.web.site import site, types
 
@@ -82,7 +82,7 @@ async def test_every_wish_of_a_question_reaches_the_workflow() -> None:
             events = await it.read(f"/api/v1/runs/{run['run_id']}/events")
             assert events[0]["data"]["checkpointing_enabled"] is False
             assert run["mode"] == mode
-            assert asdict(it.script.turns[-1].ask) == {"message": "hi", "mode": mode, **wishes}
+            assert it.script.turns[-1].ask == Ask(message="hi", mode=mode, **wishes)  # type: ignore[arg-type]
 
 
 async def test_runs_are_listed_by_status_and_conversation() -> None:
