@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.fake_openai import Body, Call, FakeOpenAI, Reply, answer, fake_openai
-from tests.service import Seen, Service, follow, service
+from agentic_fleet.testing.fleet import Seen, Service, follow, service
+from agentic_fleet.testing.model import Body, Call, FakeOpenAI, Reply, answer, fake_openai
 
 TEAM = """
 [workflow]

@@ -17,9 +17,9 @@ import pytest
 from anyio.streams.text import TextReceiveStream
 from websockets.asyncio.client import connect
 
-from tests.fake_openai import Body, FakeOpenAI, Reply, answer, fake_openai
-from tests.server import serving
-from tests.service import ROOT, Seen, Service, environ, follow, service
+from agentic_fleet.testing.fleet import ROOT, Seen, Service, environ, follow, service
+from agentic_fleet.testing.model import Body, FakeOpenAI, Reply, answer, fake_openai
+from agentic_fleet.testing.server import serving
 
 
 @pytest.fixture

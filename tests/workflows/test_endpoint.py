@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentic_fleet.errors import ModelBusy, ModelFailed
+from agentic_fleet.testing.model import FakeOpenAI, Reply
 from agentic_fleet.workflows.chunks import MAX_LINE, Lines
 from agentic_fleet.workflows.completions import Chunk
 from agentic_fleet.workflows.endpoint import Endpoint
-from tests.fake_openai import FakeOpenAI, Reply
 from tests.workflows.conftest import endpoint_to
 
 HI: dict[str, Any] = {"messages": [{"role": "user", "content": "hello dear model"}]}

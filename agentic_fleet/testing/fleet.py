@@ -17,9 +17,9 @@ import httpx
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from tests.fake_openai import FakeOpenAI
+from agentic_fleet.testing.model import FakeOpenAI
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 START = 30  # seconds; a loaded machine imports slowly
 
 

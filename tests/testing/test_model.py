@@ -7,7 +7,7 @@ import anyio
 import httpx
 import pytest
 
-from tests.fake_openai import FakeOpenAI, Reply, answer, fake_openai
+from agentic_fleet.testing.model import FakeOpenAI, Reply, answer, fake_openai
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import anyio
 import anyio.lowlevel
 
-from tests.least_json import least
-from tests.server import serving
+from agentic_fleet.testing.least_json import least
+from agentic_fleet.testing.server import serving
 
 Body = dict[str, Any]
 PATIENCE = 10  # seconds until a wait for something that never happens fails its test
