@@ -10,8 +10,10 @@ from typing import Any
 import anyio
 import pytest
 
+from agentic_fleet.testing import Body, Call, Reply, answer
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel as fake_openai
 from agentic_fleet.testing.fleet import Seen, Service, follow, service
-from agentic_fleet.testing.model import Body, Call, FakeOpenAI, Reply, answer, fake_openai
 
 TEAM = """
 [workflow]

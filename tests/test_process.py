@@ -17,8 +17,10 @@ import pytest
 from anyio.streams.text import TextReceiveStream
 from websockets.asyncio.client import connect
 
+from agentic_fleet.testing import Body, Reply, answer
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel as fake_openai
 from agentic_fleet.testing.fleet import ROOT, Seen, Service, environ, follow, service
-from agentic_fleet.testing.model import Body, FakeOpenAI, Reply, answer, fake_openai
 from agentic_fleet.testing.server import serving
 
 

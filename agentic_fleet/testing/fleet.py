@@ -17,7 +17,7 @@ import httpx
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from agentic_fleet.testing.model import FakeOpenAI
+from agentic_fleet.testing.model import ScriptedModel
 
 ROOT = Path(__file__).parent.parent.parent
 START = 30  # seconds; a loaded machine imports slowly
@@ -61,7 +61,7 @@ class Service:
         return len(os.listdir(f"/proc/{self.process.pid}/task"))
 
 
-def environ(home: Path, fake: FakeOpenAI | None, **more: str) -> dict[str, str]:
+def environ(home: Path, fake: ScriptedModel | None, **more: str) -> dict[str, str]:
     """Of this process, without its settings, and with those of a service on a free port."""
     ours = re.compile(r"FLEET_|OPENAI_|AZURE_")
     inherited = {name: value for name, value in os.environ.items() if not ours.match(name)}
@@ -72,7 +72,7 @@ def environ(home: Path, fake: FakeOpenAI | None, **more: str) -> dict[str, str]:
 @asynccontextmanager
 async def service(
     home: Path,
-    fake: FakeOpenAI | None,
+    fake: ScriptedModel | None,
     team: Mapping[str, str] | None = None,
     *,
     command: tuple[str, ...] = ("-m", "app"),

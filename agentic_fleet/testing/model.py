@@ -1,44 +1,27 @@
 """A model behind a real HTTP server: what it answers is a script, and it knows who hung up on it.
 
-`fake.reply` is called with each request's body and returns the `Reply` to give; the default answers a decision with
-the least JSON its schema allows, and anything else with the user's own words, so that a test can trace a marker.
+Real, because what matters between a service and its model happens on the connection: tokens in packets of their own,
+a client that leaves in mid-answer, an endpoint that stays silent or breaks off.
 """
 
-import json
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import anyio
 import anyio.lowlevel
+from anyio import to_thread
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from agentic_fleet.testing.least_json import least
+from agentic_fleet import jsontext
+from agentic_fleet.testing import completion
+from agentic_fleet.testing.reply import Body, Reply, Script, asked, is_decision, play
 from agentic_fleet.testing.server import serving
 
-Body = dict[str, Any]
-PATIENCE = 10  # seconds until a wait for something that never happens fails its test
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """One answer. With a `status` other than 200 it is a refusal, whose JSON body is ``{"error": error}``."""
-
-    tokens: Sequence[str] = ()
-    reasoning: Sequence[str] = ()
-    reasoning_field: str = "reasoning_content"  # some servers call it "reasoning"
-    tool_calls: Sequence[tuple[str, str]] = ()  # (function's name, arguments as JSON text)
-    leaves_out: Collection[str] = ()  # "index", "id": tool calls come whole and lack these; answers lack ids as well
-    finish_reason: str | None = None  # None: what fits
-    usage: tuple[int, int] | None = None  # prompt and completion tokens; None: counted
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    error: Mapping[str, Any] = field(default_factory=lambda: {"message": "no", "type": "fake"})
-    hold_before: anyio.Event | None = None  # nothing is sent, not even headers, until it is set
-    hold_after: tuple[int, anyio.Event] | None = None  # after so many tokens nothing more until it is set
-    drop_after: int | None = None  # the connection breaks after so many tokens
-    end_after: int | None = None  # the stream ends politely after so many tokens, without an ending
-    garbage: bool = False  # a line that is not JSON stands before the first token
+PATIENCE = 10
+"""Seconds until a wait for something that never happens fails its test."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,19 +36,56 @@ class Call:
     state: Literal["open", "finished", "hung_up"] = "open"
     tokens_sent: int = 0
 
+    @property
+    def prompt(self) -> str:
+        """The text of the last user message."""
+        return asked(self.body)
 
-class FakeOpenAI:
-    """Serves ``/v1/chat/completions`` and Azure's ``/openai/deployments/NAME/chat/completions``."""
+    @property
+    def is_decision(self) -> bool:
+        """Whether it asked for JSON by a schema: a plan, an assessment, the next speaker."""
+        return is_decision(self.body)
 
-    def __init__(self) -> None:
-        self.reply: Callable[[Body], Reply] = answer
-        self.calls: list[Call] = []
-        self.url = ""  # http://127.0.0.1:PORT
+
+class ScriptedModel:
+    """Serves ``/v1/chat/completions`` and Azure's ``/openai/deployments/NAME/chat/completions`` on loopback.
+
+    ``with`` runs it in a thread of its own, ``async with`` in the test's event loop; either way it has gone when the
+    block is left. `reply` is the script:
+
+    - a text or a `Reply`: the answer to every call;
+    - a list of them: one per call, in the order in which the calls come. One call more is refused (400), and leaving
+      the block raises `ScriptUsedUp`; replies that are left over are no error;
+    - a function of the request's body that returns a `Reply`, a text, or None for the default;
+    - None, the default: the user's own words after "Re: ", so that a test can trace a marker.
+
+    All but functions leave decisions alone: a call for JSON by a schema gets the least JSON that it allows, which is a
+    sound plan or a passing assessment, and takes nothing from the list. What a function raises is raised again when
+    the block is left (or noted on the exception that leaves it).
+    """
+
+    def __init__(self, reply: Script | None = None) -> None:
+        self._reply = play(reply)
+        self._trouble: Exception | None = None
+        self._opened: AsyncExitStack | ExitStack
+        self._portal: BlockingPortal | None = None  # into the thread that it runs in, if that is its own
         self._changed = anyio.Event()
-        self._closing = anyio.Event()
+        self._released = anyio.Event()
+        self.calls: list[Call] = []
+        self.url = ""  # http://127.0.0.1:PORT, while it runs
+
+    @property
+    def reply(self) -> Callable[[Body], Reply]:
+        """The script, as a function. May be set to any script at any time; the next call gets it."""
+        return self._reply
+
+    @reply.setter
+    def reply(self, script: Script | None) -> None:
+        self._reply = play(script)
 
     @property
     def base_url(self) -> str:
+        """For OpenAI's clients, and for `OPENAI_BASE_URL`."""
         return f"{self.url}/v1"
 
     @property
@@ -79,18 +99,60 @@ class FakeOpenAI:
         return sum(call.state == "hung_up" for call in self.calls)
 
     async def wait_for(self, predicate: Callable[[], bool]) -> None:
-        """Wait until it holds; it is asked again whenever a call begins, sends a token or ends."""
-        with anyio.fail_after(PATIENCE):
-            while not predicate():
-                await self._changed.wait()
+        """Wait until it holds, 10 s at most; it is asked again whenever a call begins, sends a token or ends."""
+        if self._portal is None:
+            await self._wait_for(predicate)
+        else:
+            await to_thread.run_sync(self._portal.call, self._wait_for, predicate)
 
     async def settled(self) -> None:
         """Wait until no call is open."""
         await self.wait_for(lambda: not self.open)
 
-    def close(self) -> None:
-        """Let go of all that is held."""
-        self._closing.set()
+    def release(self) -> None:
+        """Let go of all that hangs or is held now."""
+        if self._portal is None:
+            self._release()
+        else:
+            self._portal.call(self._release)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self.url = await stack.enter_async_context(serving(self, lifespan="off", ws="none"))
+            stack.callback(self._close)
+            self._opened = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert isinstance(self._opened, AsyncExitStack)
+        await self._opened.__aexit__(kind, error, trace)
+        self._tell(error)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal())
+            self.url = stack.enter_context(portal.wrap_async_context_manager(serving(self, lifespan="off", ws="none")))
+            self._portal = portal
+            stack.callback(portal.call, self._close)
+            self._opened = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert isinstance(self._opened, ExitStack)
+        self._opened.__exit__(kind, error, trace)
+        self._portal = None
+        self._tell(error)
+
+    def _tell(self, error: BaseException | None) -> None:
+        if self._trouble is None:
+            return
+        if error is None:
+            raise self._trouble
+        error.add_note(f"The scripted model: {self._trouble!r}")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         body = await _read(receive)
@@ -98,10 +160,12 @@ class FakeOpenAI:
         if not scope["path"].endswith("/chat/completions"):
             await _send_json(send, 404, {"error": {"message": f"no such path: {path}"}})
             return
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        number = len(self.calls) + 1
         call = Call(
-            id=f"chatcmpl-{number}", connection=scope["client"], path=path, headers=headers, body=json.loads(body)
+            id=f"chatcmpl-{len(self.calls) + 1}",
+            connection=scope["client"],
+            path=path,
+            headers={name.decode(): value.decode() for name, value in scope["headers"]},
+            body=jsontext.decode(body, dict[str, Any]),
         )
         self.calls.append(call)
         self._change()
@@ -117,49 +181,81 @@ class FakeOpenAI:
         scope.cancel()
 
     async def _answer(self, call: Call, send: Any) -> None:
-        reply = self.reply(call.body)
+        reply = self._chosen(call)
         await self._hold(reply.hold_before)
+        if reply.hang_after == 0:
+            await self._hold(self._released)
         if reply.status != 200:
             self._end(call, "finished")
             await _send_json(send, reply.status, {"error": dict(reply.error)}, reply.headers)
         elif not call.body.get("stream"):
+            await anyio.sleep(reply.pause * len(reply.tokens))
             self._end(call, "finished")
-            await _send_json(send, 200, _whole(reply, call), reply.headers)
+            await _send_json(send, 200, completion.whole(reply, call.id, call.body), reply.headers)
         else:
             await self._stream(call, reply, send)
+
+    def _chosen(self, call: Call) -> Reply:
+        try:
+            return self._reply(call.body)
+        except Exception as error:
+            self._trouble = self._trouble or error
+            return Reply(status=400, error={"message": str(error), "type": type(error).__name__})
 
     async def _stream(self, call: Call, reply: Reply, send: Any) -> None:
         await send(_start(200, {"content-type": "text/event-stream", **reply.headers}))
         if "id" in reply.leaves_out:
             call.id = ""
         if reply.garbage:
-            await send({"type": "http.response.body", "body": b"data: {not json\n\n", "more_body": True})
-        for piece in _pieces(reply):
+            await send({"type": "http.response.body", "body": completion.GARBAGE, "more_body": True})
+        for piece in completion.pieces(reply):
             if piece.counts:
                 if call.tokens_sent == reply.drop_after:
                     self._end(call, "finished")
                     return  # uvicorn breaks a connection whose answer was left unfinished
                 if call.tokens_sent == reply.end_after:
                     break
-                if reply.hold_after and call.tokens_sent == reply.hold_after[0]:
-                    await self._hold(reply.hold_after[1])
-            await send({"type": "http.response.body", "body": _event(call, piece.fields), "more_body": True})
+                await self._wait_to_go_on(call, reply)
+            frame = completion.frame(call.id, call.body, piece.fields)
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
             if piece.counts:
                 call.tokens_sent += 1
                 self._change()
                 await anyio.lowlevel.checkpoint()  # every token in its own packet, as from a real model
         else:
-            await send({"type": "http.response.body", "body": _ending(reply, call), "more_body": True})
+            ending = completion.ending(reply, call.id, call.body)
+            await send({"type": "http.response.body", "body": ending, "more_body": True})
         self._end(call, "finished")
         await anyio.lowlevel.checkpoint()  # the end of the body has a packet of its own, too
         await send({"type": "http.response.body", "body": b""})
+
+    async def _wait_to_go_on(self, call: Call, reply: Reply) -> None:
+        """Before the next token."""
+        await anyio.sleep(reply.pause)
+        if reply.hold_after and call.tokens_sent == reply.hold_after[0]:
+            await self._hold(reply.hold_after[1])
+        if call.tokens_sent and call.tokens_sent == reply.hang_after:
+            await self._hold(self._released)
 
     async def _hold(self, event: anyio.Event | None) -> None:
         if event is None:
             return
         async with anyio.create_task_group() as tasks:
-            for let_go in (event, self._closing):
+            for let_go in (event, self._released):
                 tasks.start_soon(_cancel_when, let_go, tasks.cancel_scope)
+
+    async def _wait_for(self, predicate: Callable[[], bool]) -> None:
+        with anyio.fail_after(PATIENCE):
+            while not predicate():
+                await self._changed.wait()
+
+    def _release(self) -> None:
+        self._released.set()
+        self._released = anyio.Event()
+
+    def _close(self) -> None:
+        """Nothing is held any more, from now on."""
+        self._released.set()
 
     def _end(self, call: Call, state: Literal["finished", "hung_up"]) -> None:
         if call.state == "open":
@@ -169,109 +265,6 @@ class FakeOpenAI:
     def _change(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
-
-
-@asynccontextmanager
-async def fake_openai(reply: Callable[[Body], Reply] | None = None) -> AsyncIterator[FakeOpenAI]:
-    """A running one."""
-    fake = FakeOpenAI()
-    if reply:
-        fake.reply = reply
-    async with serving(fake, lifespan="off", ws="none") as fake.url:
-        try:
-            yield fake
-        finally:
-            fake.close()
-
-
-def answer(body: Body) -> Reply:
-    """The default reply."""
-    wanted = body.get("response_format")
-    if wanted and wanted["type"] == "json_schema":
-        schema = wanted["json_schema"]["schema"]
-        text = json.dumps(least(schema))
-        return Reply(tokens=[text[at : at + 8] for at in range(0, len(text), 8)])
-    return Reply(tokens=["Re", ": ", *_words(body)])
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    fields: dict[str, Any]
-    counts: bool  # is a token
-
-
-def _pieces(reply: Reply) -> list[_Piece]:
-    def piece(delta: dict[str, Any], *, counts: bool = False) -> _Piece:
-        return _Piece({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}, counts)
-
-    pieces = [piece({"role": "assistant", "content": ""})]
-    pieces += [piece({reply.reasoning_field: text}) for text in reply.reasoning]
-    pieces += [piece({"content": token}, counts=True) for token in reply.tokens]
-    for index, (name, arguments) in enumerate(reply.tool_calls):
-        if reply.leaves_out:
-            whole = {"index": index, "id": _call_id(index), "function": {"name": name, "arguments": arguments}}
-            pieces.append(piece({"tool_calls": [{k: v for k, v in whole.items() if k not in reply.leaves_out}]}))
-            continue
-        head = {"index": index, "id": _call_id(index), "type": "function", "function": {"name": name, "arguments": ""}}
-        pieces.append(piece({"tool_calls": [head]}))
-        middle = len(arguments) // 2
-        for part in (arguments[:middle], arguments[middle:]):
-            pieces.append(piece({"tool_calls": [{"index": index, "function": {"arguments": part}}]}))
-    if len(reply.tokens) in (reply.drop_after, reply.end_after):
-        pieces.append(piece({}, counts=True))  # so that the stream stops before its ending
-    return pieces
-
-
-def _ending(reply: Reply, call: Call) -> bytes:
-    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": _finish(reply)}]}
-    parts = [b": the end is near\n\n", _event(call, last)]
-    if call.body.get("stream_options", {}).get("include_usage"):
-        parts.append(_event(call, {"choices": [], "usage": _usage(reply, call.body)}))
-    return b"".join([*parts, b"data: [DONE]\n\n"])
-
-
-def _whole(reply: Reply, call: Call) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(reply.tokens) or None}
-    if reply.reasoning:
-        message[reply.reasoning_field] = "".join(reply.reasoning)
-    if reply.tool_calls:
-        message["tool_calls"] = [
-            {"id": _call_id(index), "type": "function", "function": {"name": name, "arguments": arguments}}
-            for index, (name, arguments) in enumerate(reply.tool_calls)
-        ]
-    choice = {"index": 0, "message": message, "finish_reason": _finish(reply)}
-    return _envelope(call, "chat.completion") | {"choices": [choice], "usage": _usage(reply, call.body)}
-
-
-def _event(call: Call, fields: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(_envelope(call, 'chat.completion.chunk') | fields)}\n\n".encode()
-
-
-def _envelope(call: Call, kind: str) -> dict[str, Any]:
-    return {"id": call.id, "object": kind, "created": 1, "model": call.body.get("model", "azure")}
-
-
-def _finish(reply: Reply) -> str:
-    return reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
-
-
-def _usage(reply: Reply, body: Body) -> dict[str, int]:
-    prompt, completion = reply.usage or (len(_words(body)), len(reply.tokens))
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-
-def _words(body: Body) -> list[str]:
-    """The last user message, cut after each blank."""
-    asked = [message["content"] for message in body["messages"] if message["role"] == "user"]
-    text = asked[-1] if asked else ""
-    if not isinstance(text, str):
-        text = " ".join(part.get("text", "") for part in text)
-    words = text.split(" ")
-    return [f"{word} " for word in words[:-1]] + words[-1:]
-
-
-def _call_id(index: int) -> str:
-    return f"call_{index}"
 
 
 async def _read(receive: Any) -> bytes:
@@ -285,7 +278,7 @@ async def _read(receive: Any) -> bytes:
 
 async def _send_json(send: Any, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
     await send(_start(status, {"content-type": "application/json", **(headers or {})}))
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+    await send({"type": "http.response.body", "body": jsontext.encode(body)})
 
 
 def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -7,7 +7,9 @@ import anyio
 import httpx
 import pytest
 
-from agentic_fleet.testing.model import FakeOpenAI, Reply, answer, fake_openai
+from agentic_fleet.testing import Reply, answer
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel as fake_openai
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import msgspec
 
 from agentic_fleet.about import Check
 from agentic_fleet.events import StreamEvent, StreamEventType
-from agentic_fleet.testing.model import Body, Reply, answer
+from agentic_fleet.testing import Body, Reply, answer
 from agentic_fleet.turns import Ask, Checkpoint, Emit, Memory, Pause, Result, Turn
 from agentic_fleet.workflows.agents import Roster, build_team, load_roster
 from agentic_fleet.workflows.chat import CompletionsChatClient

@@ -8,7 +8,7 @@ import pytest
 
 from agentic_fleet.errors import BadSetting
 from agentic_fleet.settings import Settings
-from agentic_fleet.testing.model import FakeOpenAI
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows.agents import build_team, load_roster
 from agentic_fleet.workflows.models import open_model
 from agentic_fleet.workflows.tools.toolbox import open_toolbox

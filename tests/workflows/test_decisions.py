@@ -12,7 +12,8 @@ import pytest
 
 from agentic_fleet import context
 from agentic_fleet.conversations import Message
-from agentic_fleet.testing.model import FakeOpenAI, Reply
+from agentic_fleet.testing import Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Ask, Mode
 from agentic_fleet.workflows.agents import load_roster
 from agentic_fleet.workflows.changes import named_mode, obeyed

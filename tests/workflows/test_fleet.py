@@ -11,7 +11,8 @@ from agent_framework import Executor, WorkflowBuilder, WorkflowContext, handler
 from agentic_fleet.errors import TimedOut
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.settings import Settings
-from agentic_fleet.testing.model import FakeOpenAI, Reply, answer
+from agentic_fleet.testing import Reply, answer
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Mode
 from agentic_fleet.workflows import fleet as fleet_module
 from agentic_fleet.workflows.endpoint import Endpoint

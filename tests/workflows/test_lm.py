@@ -9,7 +9,8 @@ import pytest
 from dspy import lm15
 
 from agentic_fleet.errors import ModelFailed
-from agentic_fleet.testing.model import FakeOpenAI, Reply
+from agentic_fleet.testing import Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.lm import build_lm, configure_dspy
 

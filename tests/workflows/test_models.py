@@ -16,7 +16,7 @@ from agent_framework import Message
 
 from agentic_fleet.errors import BadSetting, ModelFailed
 from agentic_fleet.settings import Settings
-from agentic_fleet.testing.model import FakeOpenAI
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows import models
 from agentic_fleet.workflows.azure import SignedIn, Tokens
 from agentic_fleet.workflows.completions import Completions

@@ -11,7 +11,8 @@ import pytest
 
 from agentic_fleet.errors import ModelFailed, TimedOut
 from agentic_fleet.events import StreamEventType
-from agentic_fleet.testing.model import Body, FakeOpenAI, Reply
+from agentic_fleet.testing import Body, Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Turn
 from agentic_fleet.workflows.agents import build_team
 from agentic_fleet.workflows.decisions import Decisions
