@@ -11,6 +11,9 @@ from agentic_fleet import jsontext
 from agentic_fleet.testing.errors import ScriptUsedUp
 from agentic_fleet.testing.least_json import least
 
+PASSING = {"score": 9}
+"""What an assessment must say so that no refinement follows."""
+
 Body = dict[str, Any]
 """A request to ``/v1/chat/completions``, as it came in."""
 
@@ -65,9 +68,13 @@ def answer(body: Body) -> Reply:
 
 
 def decision(body: Body, **fields: Any) -> Reply:
-    """The least JSON that the schema of a decision allows, with these fields instead, where it has them."""
+    """The least JSON that the schema of a decision allows, but with a score that passes, and with `fields`.
+
+    Fields that the schema does not have are left out, so that one set serves all decisions of a run.
+    """
     found: dict[str, Any] = least(body["response_format"]["json_schema"]["schema"])
-    text = jsontext.encode(found | {name: fields[name] for name in fields.keys() & found.keys()}).decode()
+    given = PASSING | fields
+    text = jsontext.encode(found | {name: given[name] for name in given.keys() & found.keys()}).decode()
     return Reply(tokens=[text[at : at + 8] for at in range(0, len(text), 8)])
 
 
