@@ -19,7 +19,9 @@ ROOMS = {
     "xllamacpp": {"workflows"},
     "mcp": {"workflows"},
     "sqlite3": {"store"},
-    "uvicorn": set(),
+    "uvicorn": {"testing"},
+    "httpx": {"testing"},
+    "websockets": {"testing"},
     "asyncio": {"workflows"},
     "aiohttp": {"workflows", "ask.py"},
 }
@@ -31,6 +33,7 @@ BELOW = {
     "runs": {"store"},
     "learning": {"store", "workflows"},
     "web": {"store", "workflows", "runs", "learning"},
+    "testing": {"store", "workflows", "runs", "learning", "web"},
 }
 """Which rooms a room may import besides the plain data."""
 

@@ -2,16 +2,30 @@
 
 import json
 import random
-import signal
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from tests.fake_openai import Body, Call, FakeOpenAI, Reply, answer, fake_openai
-from tests.service import Seen, Service, follow, service
+from agentic_fleet.testing import (
+    Body,
+    Call,
+    Event,
+    Events,
+    Fleet,
+    Refused,
+    Reply,
+    Request,
+    answer,
+    collect,
+    running_fleet,
+    watch,
+)
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel as fake_openai
 
 TEAM = """
 [workflow]
@@ -62,45 +76,44 @@ def calls_tool(name: str, **arguments: str) -> Any:
     return reply
 
 
-async def waiting(fleet: Service, run_id: str) -> dict[str, Any]:
-    """The run's one request, once it waits."""
-    seen = Seen()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(follow, fleet.http, run_id, seen)
-        while not [event for event in seen if event.get("kind") == "request"]:
-            await seen.reach(len(seen) + 1)
-        tasks.cancel_scope.cancel()
-    run = await fleet.get(f"/api/v1/runs/{run_id}")
-    assert run["status"] == "waiting"
-    (request,) = run["pending_requests"]
-    assert isinstance(request, dict)
-    return request
+async def waiting(fleet: Fleet, run_id: str, after: int | Event = 0) -> tuple[Request, Event]:
+    """The run's one request, once it waits, and the event that asks it."""
+    async with aclosing(watch(fleet, run_id, after=after)) as events:
+        asked = await anext(event async for event in events if event.kind == "request")
+    run = await fleet.run(run_id)
+    assert run.status == "waiting"
+    (request,) = run.pending_requests
+    return request, asked
+
+
+async def read(fleet: Fleet, run_id: str, after: int | str = 0) -> Events:
+    """The run's whole log, once it has told `done` after that place."""
+    async for _ in watch(fleet, run_id, after=after):
+        pass
+    return await fleet.log(run_id)
 
 
 async def test_a_question_survives_kill_9_and_its_answer_goes_on_in_the_same_log(
     tmp_path: Path, fake: FakeOpenAI, team: dict[str, str]
 ) -> None:
     fake.reply = calls_tool("ask_user", question="Which colour?")
-    async with service(tmp_path, fake, team) as fleet:
+    async with running_fleet(fake, home=tmp_path, environ=team) as fleet:
         run = await fleet.start("Paint the house", mode="fast")
-        request = await waiting(fleet, run["run_id"])
-        assert request["request"]["question"] == "Which colour?"
-        fleet.signal(signal.SIGKILL)
-        await fleet.gone()
+        request, _ = await waiting(fleet, run.run_id)
+        assert request.request["question"] == "Which colour?"
+        await fleet.kill()
     calls = len(fake.calls)
-    async with service(tmp_path, fake, team) as fleet:
-        suspended = await fleet.get(f"/api/v1/runs/{run['run_id']}")
-        assert (suspended["status"], suspended["pending_requests"]) == ("suspended", [request])
-        body = {"request_id": request["request_id"], "response": "blue"}
-        await fleet.post(f"/api/v1/runs/{run['run_id']}/responses", body)
-        log = Seen()
-        await follow(fleet.http, run["run_id"], log)
+    async with running_fleet(fake, home=tmp_path, environ=team) as fleet:
+        suspended = await fleet.run(run.run_id)
+        assert (suspended.status, suspended.pending_requests) == ("suspended", (request,))
+        await fleet.answer(run.run_id, "blue")
+        log = await read(fleet, run.run_id, after=suspended.last_event_id or 0)
         assert log.types[-2:] == ["response.completed", "done"]
-        assert log[-2]["message"] == "I learnt: blue"
+        assert log.text == "I learnt: blue"
         assert log.types.count("suspended") == 1
-        assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
-        again = await fleet.http.post(f"/api/v1/runs/{run['run_id']}/responses", json=body)
-        assert again.status_code == 409
+        assert [event.seq for event in log] == list(range(1, len(log) + 1))
+        with pytest.raises(Refused, match="409"):
+            await fleet.answer(run.run_id, "blue", request.request_id)
     assert len(fake.calls) == calls + 1  # what was asked before the pause was not asked again
 
 
@@ -110,44 +123,30 @@ async def test_a_tool_that_needs_approval_runs_once_and_only_when_approved(
 ) -> None:
     fake.reply = calls_tool("note", text="milk")
     (tmp_path / "notes.txt").touch()
-    async with service(tmp_path, fake, team) as fleet:
+    async with running_fleet(fake, home=tmp_path, environ=team) as fleet:
         run = await fleet.start("Note milk", mode="fast")
-        request = await waiting(fleet, run["run_id"])
-        assert request["request"]["arguments"] == {"text": "milk"}
+        request, _ = await waiting(fleet, run.run_id)
+        assert request.request["arguments"] == {"text": "milk"}
         assert (tmp_path / "notes.txt").read_text() == ""
-        await fleet.post(
-            f"/api/v1/runs/{run['run_id']}/responses",
-            {"request_id": request["request_id"], "response": {"approved": approved}},
-        )
-        log = Seen()
-        await follow(fleet.http, run["run_id"], log)
+        await fleet.answer(run.run_id, {"approved": approved})
+        log = await read(fleet, run.run_id)
         assert log.types[-2:] == ["response.completed", "done"]
         assert log.types.count("tool.call") == log.types.count("tool.result") == int(approved)
     assert (tmp_path / "notes.txt").read_text() == notes
 
 
 async def test_a_plan_can_be_changed_in_words_and_then_approved(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         task = "Compare heat pumps and gas heating for an old house, and write it up"
         run = await fleet.start(task, require_plan_approval=True)
-        first = await waiting(fleet, run["run_id"])
-        url = f"/api/v1/runs/{run['run_id']}/responses"
-        await fleet.post(url, {"request_id": first["request_id"], "response": "Let the reviewer do it instead"})
-        second = await waiting_again(fleet, run["run_id"], first["request_id"])
-        await fleet.post(url, {"request_id": second["request_id"], "response": {"approved": True}})
-        log = Seen()
-        await follow(fleet.http, run["run_id"], log)
+        _, asked = await waiting(fleet, run.run_id)
+        await fleet.answer(run.run_id, "Let the reviewer do it instead")
+        await waiting(fleet, run.run_id, after=asked)
+        await fleet.answer(run.run_id, {"approved": True})
+        log = await read(fleet, run.run_id)
         assert log.types[-2:] == ["response.completed", "done"]
-        kinds = [event.get("kind") for event in log]
+        kinds = [event.kind for event in log]
         assert (kinds.count("request"), kinds.count("response"), kinds.count("routing")) == (2, 2, 1)
-
-
-async def waiting_again(fleet: Service, run_id: str, answered: str) -> dict[str, Any]:
-    with anyio.fail_after(20):
-        while True:
-            for request in (await fleet.get(f"/api/v1/runs/{run_id}"))["pending_requests"]:
-                if request["request_id"] != answered:
-                    return dict(request)
 
 
 async def test_an_interrupted_run_goes_on_and_repeats_nothing_that_was_paid_for(
@@ -166,41 +165,39 @@ async def test_an_interrupted_run_goes_on_and_repeats_nothing_that_was_paid_for(
         return [call for call in fake.calls if "response_format" not in call.body]
 
     fake.reply = reply
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         run = await fleet.start(words, mode="sequential")
         await fake.wait_for(lambda: [call.state for call in agents()] == ["finished", "open"])
         await fake.wait_for(lambda: agents()[1].tokens_sent == 1)
-        fleet.signal(signal.SIGKILL)
-        await fleet.gone()
+        await fleet.kill()
     await fake.settled()
     paid = [call for call in fake.calls if call.state == "finished"]
     held.set()
     before = len(fake.calls)
-    async with service(tmp_path, fake) as fleet:
-        assert (await fleet.get(f"/api/v1/runs/{run['run_id']}"))["status"] == "interrupted"
-        phases = [kept["phase"] for kept in await fleet.get(f"/api/v1/runs/{run['run_id']}/checkpoints")]
+    async with running_fleet(fake, home=tmp_path) as fleet:
+        assert (await fleet.run(run.run_id)).status == "interrupted"
+        phases = [kept["phase"] for kept in await fleet.get(f"/api/v1/runs/{run.run_id}/checkpoints")]
         assert phases == ["analysis", "routing", "execution"]
-        resumed = await fleet.post(f"/api/v1/runs/{run['run_id']}/resume", {})
-        assert resumed["run_id"] == run["run_id"]
-        log = Seen()
-        await follow(fleet.http, run["run_id"], log, after=int(resumed["last_event_id"].split(":")[1]) - 1)
+        resumed = await fleet.resume(run.run_id)
+        assert resumed.run_id == run.run_id
+        log = await read(fleet, run.run_id, after=resumed.last_event_id or 0)
         assert log.types[-2:] == ["response.completed", "done"]
-        assert (await fleet.http.post(f"/api/v1/runs/{run['run_id']}/resume", json={})).status_code == 409
+        with pytest.raises(Refused, match="409"):
+            await fleet.resume(run.run_id)
     asked_again = [call.body for call in fake.calls[before:] if call.body in [old.body for old in paid]]
     assert asked_again == []
 
 
 async def test_two_conversations_at_once_never_mix_fifty_times(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with service(tmp_path, fake, FLEET_LOG_LEVEL="ERROR") as fleet:
+    async with running_fleet(fake, home=tmp_path, log_level="ERROR") as fleet:
         conversations = [(await fleet.post("/api/v1/conversations", {}))["id"] for _ in range(2)]
 
         async def chat(mine: str, other: str) -> None:
             for number in range(50):
-                run = await fleet.start(f"Repeat {mine} {number}", conversations[int(mine[-1])], mode="fast")
-                log = Seen()
-                await follow(fleet.http, run["run_id"], log)
+                conversation = conversations[int(mine[-1])]
+                log = await collect(fleet, f"Repeat {mine} {number}", conversation=conversation, mode="fast")
                 assert log.types[-2:] == ["response.completed", "done"]
-                assert mine in log[-2]["message"]
+                assert mine in log.text
                 assert other not in str(log)
 
         tag = f"marker-{random.randrange(10**9)}"
@@ -215,12 +212,10 @@ async def test_two_conversations_at_once_never_mix_fifty_times(tmp_path: Path, f
 async def test_a_model_that_hangs_ends_in_an_error_that_names_the_limit(tmp_path: Path, fake: FakeOpenAI) -> None:
     held = anyio.Event()
     fake.reply = lambda body: Reply(tokens=["a "] * 3, hold_after=(1, held))
-    async with service(tmp_path, fake, FLEET_MODEL_TIMEOUT="0.3") as fleet:
-        run = await fleet.start("Go", mode="fast")
-        log = Seen()
-        await follow(fleet.http, run["run_id"], log)
+    async with running_fleet(fake, home=tmp_path, model_timeout=0.3) as fleet:
+        log = await collect(fleet, "Go", mode="fast")
         assert log.types[-2:] == ["error", "done"]
-        assert log[-2]["error"] == "The agent researcher got no answer. The model sent nothing for 0.3 seconds."
+        assert log[-2].error == "The agent researcher got no answer. The model sent nothing for 0.3 seconds."
     await fake.settled()
     assert fake.hangups == 1
 
@@ -232,11 +227,9 @@ async def test_nonsense_decisions_never_fail_a_run(tmp_path: Path, fake: FakeOpe
         return Reply(tokens=[next(nonsense)]) if "response_format" in body else answer(body)
 
     fake.reply = reply
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         for number in range(6):
-            run = await fleet.start(f"Please write a long and careful comparison of {number} ways to heat a house")
-            log = Seen()
-            await follow(fleet.http, run["run_id"], log)
+            log = await collect(fleet, f"Please write a long and careful comparison of {number} ways to heat a house")
             assert log.types[-2:] == ["response.completed", "done"]
-            (routing,) = [event for event in log if event.get("kind") == "routing"]
-            assert routing["data"]["decided_by"] == "fallback"
+            (routing,) = [event for event in log if event.kind == "routing"]
+            assert routing.data and routing.data["decided_by"] == "fallback"

@@ -5,9 +5,9 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,45 @@ import pytest
 from anyio.streams.text import TextReceiveStream
 from websockets.asyncio.client import connect
 
-from tests.fake_openai import Body, FakeOpenAI, Reply, answer, fake_openai
-from tests.server import serving
-from tests.service import ROOT, Seen, Service, environ, follow, service
+from agentic_fleet.testing import (
+    Body,
+    CutOff,
+    DidNotStart,
+    Events,
+    Fleet,
+    Reply,
+    collect,
+    decision,
+    running_fleet,
+    watch,
+)
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel as fake_openai
+from agentic_fleet.testing.fleet import APP, environment
+from agentic_fleet.testing.server import serving
+from agentic_fleet.turns import Mode
+
+ROOT = APP.parent
 
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeOpenAI]:
     async with fake_openai() as running:
         yield running
+
+
+def environ(home: Path, fake: FakeOpenAI, **more: str) -> dict[str, str]:
+    return environment(home, {"model": "scripted", "openai_base_url": fake.base_url}, more)
+
+
+async def follow(fleet: Fleet, run_id: str, seen: Events, *begun: anyio.Event) -> None:
+    """Read a run's stream into `seen` until it ends or breaks; with six events, it has begun."""
+    with suppress(CutOff):
+        async for event in watch(fleet, run_id, tries=1):
+            seen.append(event)
+            if len(seen) == 6:
+                for each in begun:
+                    each.set()
 
 
 def slow(fake: FakeOpenAI, after: int = 2) -> None:
@@ -35,15 +65,13 @@ def slow(fake: FakeOpenAI, after: int = 2) -> None:
 
 
 async def test_24_runs_at_once_keep_their_markers_to_themselves(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with service(tmp_path, fake) as fleet:
-        answers: dict[str, Seen] = {}
+    async with running_fleet(fake, home=tmp_path) as fleet:
+        answers: dict[str, Events] = {}
+        modes: tuple[Mode, Mode] = ("fast", "delegated")
 
         async def one(number: int) -> None:
             marker = f"marker-{number:02d}-{random.randrange(10**9)}"
-            mode = "delegated" if number % 2 else "fast"
-            run = await fleet.start(f"Please repeat {marker} to me", mode=mode)
-            answers[marker] = Seen()
-            await follow(fleet.http, run["run_id"], answers[marker])
+            answers[marker] = await collect(fleet, f"Please repeat {marker} to me", mode=modes[number % 2])
 
         with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
@@ -51,7 +79,7 @@ async def test_24_runs_at_once_keep_their_markers_to_themselves(tmp_path: Path, 
                     tasks.start_soon(one, number)
         for marker, events in answers.items():
             assert events.types[-2:] == ["response.completed", "done"]
-            assert marker in events[-2]["message"]
+            assert marker in events.text
             everything = str(events)
             assert not [other for other in answers if other != marker and other in everything]
 
@@ -60,12 +88,12 @@ async def test_sigterm_twice_ends_five_live_streams_properly_and_leaves_nothing_
     tmp_path: Path, fake: FakeOpenAI
 ) -> None:
     slow(fake)
-    streams = [Seen() for _ in range(5)]
-    async with service(tmp_path, fake) as fleet:
+    streams = [Events() for _ in range(5)]
+    async with running_fleet(fake, home=tmp_path) as fleet:
         async with anyio.create_task_group() as tasks:
             for seen in streams:
                 run = await fleet.start("Go", mode="fast")
-                tasks.start_soon(follow, fleet.http, run["run_id"], seen)
+                tasks.start_soon(follow, fleet, run.run_id, seen)
             await fake.wait_for(lambda: fake.open == 5 and all(call.tokens_sent == 2 for call in fake.calls))
             fleet.signal(signal.SIGTERM)
             with anyio.fail_after(10):
@@ -79,28 +107,28 @@ async def test_sigterm_twice_ends_five_live_streams_properly_and_leaves_nothing_
             assert seen.types[-2:] == ["error", "done"]
     await fake.settled()
     assert fake.hangups == 5
-    async with service(tmp_path, fake) as fleet:
-        assert {run["status"] for run in await fleet.get("/api/v1/runs")} == {"interrupted"}
+    async with running_fleet(fake, home=tmp_path) as fleet:
+        assert {run.status for run in await fleet.runs()} == {"interrupted"}
 
 
 async def test_sigterm_lets_live_runs_finish(tmp_path: Path, fake: FakeOpenAI) -> None:
     held = anyio.Event()
     fake.reply = lambda body: Reply(tokens=["all ", "is ", "well"], hold_after=(1, held))
-    seen = Seen()
-    async with service(tmp_path, fake) as fleet:
+    seen = Events()
+    async with running_fleet(fake, home=tmp_path) as fleet:
         run = await fleet.start("Go", mode="fast")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(follow, fleet.http, run["run_id"], seen)
+            tasks.start_soon(follow, fleet, run.run_id, seen)
             await fake.wait_for(lambda: fake.open == 1 and fake.calls[0].tokens_sent == 1)
             fleet.signal(signal.SIGTERM)
             held.set()
         assert await fleet.gone() == 0
     assert seen.types[-2:] == ["response.completed", "done"]
-    assert seen[-2]["message"] == "all is well"
+    assert seen.text == "all is well"
 
 
 async def test_a_sigterm_while_idle_ends_at_once(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         fleet.signal(signal.SIGTERM)
         assert await fleet.gone() == 0
 
@@ -109,13 +137,13 @@ async def test_a_reader_that_takes_nothing_is_cut_by_another_sigterm_and_is_no_f
     tmp_path: Path, fake: FakeOpenAI, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fake.reply = lambda body: Reply(tokens=["x"] * 4000)  # more than the kernel takes
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         run = await fleet.start("Go", mode="fast")
-        await follow(fleet.http, run["run_id"], Seen())
+        await follow(fleet, run.run_id, Events())
         with socket.socket() as stalled:
             stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             stalled.connect(("127.0.0.1", int(fleet.url.rpartition(":")[2])))
-            stalled.sendall(f"GET /api/v1/runs/{run['run_id']}/events HTTP/1.1\r\nHost: it\r\n\r\n".encode())
+            stalled.sendall(f"GET /api/v1/runs/{run.run_id}/events HTTP/1.1\r\nHost: it\r\n\r\n".encode())
             assert stalled.recv(1)
             fleet.signal(signal.SIGTERM)
             with anyio.fail_after(10):
@@ -128,7 +156,7 @@ async def test_a_reader_that_takes_nothing_is_cut_by_another_sigterm_and_is_no_f
     assert "Traceback" not in log
 
 
-async def _listens(fleet: Service) -> bool:
+async def _listens(fleet: Fleet) -> bool:
     try:
         await fleet.http.get("/ready")
     except httpx.HTTPError:
@@ -140,31 +168,31 @@ async def test_kill_9_loses_nothing_that_was_shown(tmp_path: Path, fake: FakeOpe
     stop = anyio.Event()
     fake.reply = lambda body: Reply(tokens=[f"{i} " for i in range(500)], hold_after=(random.randrange(20, 400), stop))
     for _ in range(3):
-        seen = [Seen() for _ in range(3)]
+        seen = [Events() for _ in range(3)]
+        begun = [anyio.Event() for _ in seen]
         runs = []
-        async with service(tmp_path, fake) as fleet:
+        async with running_fleet(fake, home=tmp_path) as fleet:
             async with anyio.create_task_group() as tasks:
-                for events in seen:
+                for events, event in zip(seen, begun, strict=True):
                     runs.append(await fleet.start("Count", mode="fast"))
-                    tasks.start_soon(follow, fleet.http, runs[-1]["run_id"], events)
-                for events in seen:
-                    await events.reach(6)
+                    tasks.start_soon(follow, fleet, runs[-1].run_id, events, event)
+                for event in begun:
+                    await event.wait()
                 fleet.signal(signal.SIGKILL)
             await fleet.gone()
-        async with service(tmp_path, fake) as fleet:
+        async with running_fleet(fake, home=tmp_path) as fleet:
             for run, events in zip(runs, seen, strict=True):
-                assert (await fleet.get(f"/api/v1/runs/{run['run_id']}"))["status"] == "interrupted"
-                log = Seen()
-                await follow(fleet.http, run["run_id"], log)
+                assert (await fleet.run(run.run_id)).status == "interrupted"
+                log = await fleet.log(run.run_id)
                 assert log[: len(events)] == events
                 assert log.types[-2:] == ["error", "done"]
-                assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
+                assert [event.seq for event in log] == list(range(1, len(log) + 1))
         await fake.settled()
 
 
 @pytest.mark.parametrize("mode", ["fast", "delegated", "sequential", "parallel", "auto"])
 @pytest.mark.parametrize("when", ["before the first token", "in mid-answer"])
-async def test_cancel_reaches_the_model_in_every_mode(tmp_path: Path, fake: FakeOpenAI, mode: str, when: str) -> None:
+async def test_cancel_reaches_the_model_in_every_mode(tmp_path: Path, fake: FakeOpenAI, mode: Mode, when: str) -> None:
     held = anyio.Event()
 
     def reply(body: Body) -> Reply:
@@ -176,23 +204,20 @@ async def test_cancel_reaches_the_model_in_every_mode(tmp_path: Path, fake: Fake
 
     fake.reply = reply
     agents = 3 if mode == "parallel" else 1
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         run = await fleet.start("Compare three ways to heat a house, with research and code and text", mode=mode)
         await fake.wait_for(lambda: _at_work(fake, when) >= agents)
-        final = await fleet.post(f"/api/v1/runs/{run['run_id']}/cancel")
-        assert final["status"] == "cancelled"
+        final = await fleet.cancel(run.run_id)
+        assert final.status == "cancelled"
         await fake.settled()
         assert fake.hangups == agents
-        log = Seen()
-        await follow(fleet.http, run["run_id"], log)
+        log = await fleet.log(run.run_id)
         assert log.types[-2:] == ["cancelled", "done"]
 
 
 def _three_agents(body: Body) -> Reply:
     """The plan that the planner is asked for, with a team of three."""
-    plan = json.loads("".join(answer(body).tokens))
-    team = {"agent_1": "researcher", "agent_2": "analyst", "agent_3": "coder", "mode": "sequential"}
-    return Reply(tokens=[json.dumps(plan | {key: team[key] for key in team.keys() & plan.keys()})])
+    return decision(body, agent_1="researcher", agent_2="analyst", agent_3="coder", mode="sequential")
 
 
 def _at_work(fake: FakeOpenAI, when: str) -> int:
@@ -203,8 +228,8 @@ def _at_work(fake: FakeOpenAI, when: str) -> int:
 
 
 async def test_50_runs_cancelled_at_once_leave_nothing_behind(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with service(tmp_path, fake) as fleet:
-        await follow(fleet.http, (await fleet.start("warm up", mode="fast"))["run_id"], Seen())
+    async with running_fleet(fake, home=tmp_path) as fleet:
+        await collect(fleet, "warm up", mode="fast")
         slow(fake)
         with anyio.fail_after(60):
             for round in range(2):
@@ -212,71 +237,66 @@ async def test_50_runs_cancelled_at_once_leave_nothing_behind(tmp_path: Path, fa
                 await fake.wait_for(lambda: fake.open == 50)
                 async with anyio.create_task_group() as tasks:
                     for run in runs:
-                        tasks.start_soon(fleet.post, f"/api/v1/runs/{run['run_id']}/cancel")
+                        tasks.start_soon(fleet.cancel, run.run_id)
                 await fake.settled()
                 if round == 0:
-                    descriptors, threads = fleet.descriptors(), fleet.threads()
+                    descriptors, threads = _held(fleet, "fd"), _held(fleet, "task")
         assert fake.hangups == 100
-        assert {run["status"] for run in await fleet.get("/api/v1/runs?limit=100&status=cancelled")} == {"cancelled"}
+        assert [run.status for run in await fleet.runs(limit=100)] == ["cancelled"] * 100
         assert (await fleet.get("/health"))["checks"]["runs"]["status"] == "ok"
-        assert fleet.descriptors() <= descriptors
-        assert fleet.threads() <= threads
+        assert _held(fleet, "fd") <= descriptors
+        assert _held(fleet, "task") <= threads
+
+
+def _held(fleet: Fleet, what: str) -> int:
+    """How many files and sockets ("fd") or threads ("task") its process has."""
+    return len(os.listdir(f"/proc/{fleet.pid}/{what}"))
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"FLEET_PORT": "many"}, "FLEET_PORT must be a whole number"),
-        ({"FLEET_HOME": "/proc/nowhere"}, "FLEET_HOME"),
-        ({"FLEET_ROSTER": "/nowhere.toml"}, "FLEET_ROSTER"),
-        ({"FLEET_HOST": "192.0.2.1"}, "FLEET_HOST, FLEET_PORT: cannot listen on 192.0.2.1 port 0"),
-        ({"FLEET_HOST": "no such host"}, "FLEET_HOST, FLEET_PORT: cannot listen on no such host port 0"),
+        ({"port": "many"}, "FLEET_PORT must be a whole number"),
+        ({"home": "/proc/nowhere"}, "FLEET_HOME"),
+        ({"roster": "/nowhere.toml"}, "FLEET_ROSTER"),
+        ({"host": "192.0.2.1"}, "FLEET_HOST, FLEET_PORT: cannot listen on 192.0.2.1 port 0"),
+        ({"host": "no such host"}, "FLEET_HOST, FLEET_PORT: cannot listen on no such host port 0"),
     ],
 )
-def test_a_bad_setting_is_refused_at_start_by_name(tmp_path: Path, settings: dict[str, str], words: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "app"],
-        env=environ(tmp_path, None, **settings),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode == 2
-    assert words in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_a_bad_setting_is_refused_at_start_by_name(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(DidNotStart) as refused, running_fleet(**{"home": tmp_path, **settings}):
+        pass
+    assert "ended with code 2" in str(refused.value)
+    assert words in str(refused.value)
+    assert "Traceback" not in str(refused.value)
 
 
 async def test_a_second_process_on_the_same_home_is_refused(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with service(tmp_path, fake):
-        with anyio.fail_after(30):
-            second = await anyio.run_process(
-                [sys.executable, "-m", "app"], env=environ(tmp_path, fake), cwd=ROOT, check=False
-            )
-        assert second.returncode == 2
-        assert b"another AgenticFleet process is using" in second.stderr
+    async with running_fleet(fake, home=tmp_path):
+        with pytest.raises(DidNotStart, match="(?s)ended with code 2.*another AgenticFleet process is using"):
+            async with running_fleet(fake, home=tmp_path):
+                pass
 
 
 async def test_plain_uvicorn_works_and_ends_its_runs_as_interrupted(tmp_path: Path, fake: FakeOpenAI) -> None:
     slow(fake)
-    command = ("-c", _PLAIN)
-    seen = Seen()
-    async with service(tmp_path, fake, command=command) as fleet:
+    seen = Events()
+    async with running_fleet(fake, home=tmp_path, command=("-c", _PLAIN)) as fleet:
         run = await fleet.start("Go", mode="fast")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(follow, fleet.http, run["run_id"], seen)
+            tasks.start_soon(follow, fleet, run.run_id, seen)
             await fake.wait_for(lambda: fake.open == 1 and fake.calls[0].tokens_sent == 2)
             fleet.signal(signal.SIGTERM)
         await fleet.gone()
     await fake.settled()
-    async with service(tmp_path, fake) as fleet:
-        assert (await fleet.get(f"/api/v1/runs/{run['run_id']}"))["status"] == "interrupted"
+    async with running_fleet(fake, home=tmp_path) as fleet:
+        assert (await fleet.run(run.run_id)).status == "interrupted"
 
 
 _PLAIN = """
 import socket, uvicorn
 listener = socket.create_server(("127.0.0.1", 0))
-print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+print(f"AgenticFleet plain on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
 config = uvicorn.Config("app:app", timeout_graceful_shutdown=5)
 uvicorn.Server(config).run([listener])
 """
@@ -296,7 +316,7 @@ async def test_ask_shows_the_answer_of_a_service_of_its_own(tmp_path: Path, fake
 
 async def test_ctrl_c_in_ask_cancels_the_run(tmp_path: Path, fake: FakeOpenAI) -> None:
     slow(fake)
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         process = await anyio.open_process(
             [sys.executable, "-m", "agentic_fleet.ask", "Go", "--mode", "fast", "--json", "--url", fleet.url],
             env=environ(tmp_path, fake),
@@ -309,7 +329,7 @@ async def test_ctrl_c_in_ask_cancels_the_run(tmp_path: Path, fake: FakeOpenAI) -
                 assert await process.wait() == 130
         await fake.settled()
         assert fake.hangups == 1
-        assert {run["status"] for run in await fleet.get("/api/v1/runs")} == {"cancelled"}
+        assert {run.status for run in await fleet.runs()} == {"cancelled"}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -347,8 +367,8 @@ async def test_ask_takes_its_own_service_along_when_its_terminal_goes(
         process.send_signal(number)
         with anyio.fail_after(20):
             assert await process.wait() == 128 + number
-    async with service(tmp_path, fake) as fleet:  # nobody holds the folder any more
-        assert {run["status"] for run in await fleet.get("/api/v1/runs")} == {"interrupted"}
+    async with running_fleet(fake, home=tmp_path) as fleet:  # nobody holds the folder any more
+        assert {run.status for run in await fleet.runs()} == {"interrupted"}
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
@@ -356,7 +376,7 @@ async def test_ask_may_be_cut_short_by_its_reader(tmp_path: Path, fake: FakeOpen
     held = anyio.Event()
     fake.reply = lambda body: Reply(tokens=["word "] * 50, hold_after=(2, held))
     reader, writer = os.pipe()
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         process = await anyio.open_process(
             [sys.executable, "-m", "agentic_fleet.ask", "Go", "--mode", "fast", "--url", fleet.url, *form],
             env=environ(tmp_path, fake),
@@ -392,7 +412,11 @@ async def test_ask_says_in_a_line_why_there_is_no_answer(
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
         await send({"type": "http.response.body", "body": b"<p>Hello"})
 
-    async with fake_openai() as fake, serving(hello, lifespan="off") as page, service(tmp_path, fake) as fleet:
+    async with (
+        fake_openai() as fake,
+        serving(hello, lifespan="off") as page,
+        running_fleet(fake, home=tmp_path) as fleet,
+    ):
         urls = {"FAKE": page, "SERVICE": fleet.url}
         with anyio.fail_after(60):
             ended = await anyio.run_process(
@@ -415,7 +439,7 @@ async def test_a_browser_that_reconnects_to_the_chat_stream_causes_no_further_mo
     url = "/api/chat/tab/stream"
     ask = {"message": "Count to three", "mode": "fast"}
     lines: list[str] = []
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         async with fleet.http.stream("GET", url, params=ask) as stream:
             async for line in stream.aiter_lines():
                 lines.append(line)
@@ -439,7 +463,7 @@ async def test_a_browser_that_reconnects_to_the_chat_stream_causes_no_further_mo
 
 async def test_cancel_over_a_socket_reaches_the_model_of_that_run_only(tmp_path: Path, fake: FakeOpenAI) -> None:
     slow(fake)
-    async with service(tmp_path, fake) as fleet:
+    async with running_fleet(fake, home=tmp_path) as fleet:
         async with connect(f"{fleet.url.replace('http', 'ws')}/api/ws/chat") as socket:
             runs = []
             for _ in range(2):

@@ -15,9 +15,9 @@ from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.memory import MemoryStore
+from agentic_fleet.testing.server import serving
 from agentic_fleet.web import Parts, create_app
 from tests.script import Act, Script, echo
-from tests.server import serving
 
 Event = dict[str, Any]
 WRITER = AgentCard(name="writer", description="Writes.", model="fake", tools=("look", "count"))

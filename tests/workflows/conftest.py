@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel as fake_openai
 from agentic_fleet.workflows import endpoint as endpoint_module
 from agentic_fleet.workflows.endpoint import Endpoint, open_session
-from tests.fake_openai import FakeOpenAI, fake_openai
 
 
 @pytest.fixture

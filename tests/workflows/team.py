@@ -12,6 +12,7 @@ import msgspec
 
 from agentic_fleet.about import Check
 from agentic_fleet.events import StreamEvent, StreamEventType
+from agentic_fleet.testing import Body, Reply, answer
 from agentic_fleet.turns import Ask, Checkpoint, Emit, Memory, Pause, Result, Turn
 from agentic_fleet.workflows.agents import Roster, build_team, load_roster
 from agentic_fleet.workflows.chat import CompletionsChatClient
@@ -23,7 +24,6 @@ from agentic_fleet.workflows.lm import build_lm, configure_dspy
 from agentic_fleet.workflows.models import Model
 from agentic_fleet.workflows.tools.spec import ToolSpec
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
-from tests.fake_openai import Body, Reply, answer
 
 TASK = "Explain what tides are and then write a short poem about them for our harbour museum."
 

@@ -8,10 +8,10 @@ import pytest
 
 from agentic_fleet.errors import BadSetting
 from agentic_fleet.settings import Settings
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows.agents import build_team, load_roster
 from agentic_fleet.workflows.models import open_model
 from agentic_fleet.workflows.tools.toolbox import open_toolbox
-from tests.fake_openai import FakeOpenAI
 from tests.workflows.team import roster_file
 
 GOOD = """

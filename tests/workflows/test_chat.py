@@ -9,10 +9,11 @@ from agent_framework.openai import OpenAIChatCompletionClient
 from pydantic import BaseModel
 
 from agentic_fleet.errors import Invalid, ModelFailed
+from agentic_fleet.testing import Body, Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows.chat import CompletionsChatClient, request_body
 from agentic_fleet.workflows.completions import Chunk
 from agentic_fleet.workflows.endpoint import Endpoint
-from tests.fake_openai import Body, FakeOpenAI, Reply
 
 
 class Script:

@@ -16,12 +16,13 @@ from agent_framework import WorkflowCheckpoint, WorkflowMessage
 
 from agentic_fleet.errors import CheckpointUnreadable, ModelFailed, StoreFailed
 from agentic_fleet.events import StreamEventType
+from agentic_fleet.testing import Body, Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Checkpoint, Turn
 from agentic_fleet.workflows.agents import Roster, load_roster
 from agentic_fleet.workflows.checkpoints import WORKFLOW, RunCheckpoints
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.messages import Begun
-from tests.fake_openai import Body, FakeOpenAI, Reply
 from tests.workflows.team import (
     Notebook,
     Screen,

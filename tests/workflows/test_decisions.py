@@ -12,6 +12,8 @@ import pytest
 
 from agentic_fleet import context
 from agentic_fleet.conversations import Message
+from agentic_fleet.testing import Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Ask, Mode
 from agentic_fleet.workflows.agents import load_roster
 from agentic_fleet.workflows.changes import named_mode, obeyed
@@ -22,7 +24,6 @@ from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.judge import assess_by_rules
 from agentic_fleet.workflows.lm import build_lm, configure_dspy
 from agentic_fleet.workflows.plans import ALONE, WORKS, Plan
-from tests.fake_openai import FakeOpenAI, Reply
 from tests.workflows.team import TASK, Script, bounded, plan, roster_file, says
 
 GOOD_ANSWER = "The moon pulls at the sea, and so tides rise and fall twice a day in the harbour."

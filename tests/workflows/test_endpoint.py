@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentic_fleet.errors import ModelBusy, ModelFailed
+from agentic_fleet.testing import Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows.chunks import MAX_LINE, Lines
 from agentic_fleet.workflows.completions import Chunk
 from agentic_fleet.workflows.endpoint import Endpoint
-from tests.fake_openai import FakeOpenAI, Reply
 from tests.workflows.conftest import endpoint_to
 
 HI: dict[str, Any] = {"messages": [{"role": "user", "content": "hello dear model"}]}

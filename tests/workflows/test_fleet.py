@@ -11,12 +11,13 @@ from agent_framework import Executor, WorkflowBuilder, WorkflowContext, handler
 from agentic_fleet.errors import TimedOut
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.settings import Settings
+from agentic_fleet.testing import Reply, answer
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Mode
 from agentic_fleet.workflows import fleet as fleet_module
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.fleet import open_fleet
 from agentic_fleet.workflows.messages import Begun
-from tests.fake_openai import FakeOpenAI, Reply, answer
 from tests.workflows.team import (
     Screen,
     Script,

@@ -9,9 +9,10 @@ import pytest
 from dspy import lm15
 
 from agentic_fleet.errors import ModelFailed
+from agentic_fleet.testing import Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.lm import build_lm, configure_dspy
-from tests.fake_openai import FakeOpenAI, Reply
 
 CHOICE = {"name": "choice", "schema": {"type": "string", "enum": ["left", "right"]}, "strict": True}
 

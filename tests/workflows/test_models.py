@@ -16,6 +16,7 @@ from agent_framework import Message
 
 from agentic_fleet.errors import BadSetting, ModelFailed
 from agentic_fleet.settings import Settings
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows import models
 from agentic_fleet.workflows.azure import SignedIn, Tokens
 from agentic_fleet.workflows.completions import Completions
@@ -23,7 +24,6 @@ from agentic_fleet.workflows.desk import Desk, at
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.lm import configure_dspy
 from agentic_fleet.workflows.models import Loading, open_model
-from tests.fake_openai import FakeOpenAI
 from tests.workflows.team import Notebook, Screen, turn
 
 KEY = "sk-secret"

@@ -7,10 +7,11 @@ import pytest
 from agentic_fleet.conversations import Message
 from agentic_fleet.errors import ModelFailed, TimedOut
 from agentic_fleet.events import StreamEventType
+from agentic_fleet.testing import Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Mode
 from agentic_fleet.workflows.agents import Roster
 from agentic_fleet.workflows.endpoint import Endpoint
-from tests.fake_openai import FakeOpenAI, Reply
 from tests.workflows.team import Screen, Script, bounded, finished, fleet_over, plan, says, turn, with_history
 
 _TYPE = StreamEventType

@@ -11,6 +11,8 @@ import pytest
 
 from agentic_fleet.errors import ModelFailed, TimedOut
 from agentic_fleet.events import StreamEventType
+from agentic_fleet.testing import Body, Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Turn
 from agentic_fleet.workflows.agents import build_team
 from agentic_fleet.workflows.decisions import Decisions
@@ -21,7 +23,6 @@ from agentic_fleet.workflows.modes import Answer, Shift
 from agentic_fleet.workflows.orchestrations import discussion, handoff
 from agentic_fleet.workflows.plans import Plan, Work
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
-from tests.fake_openai import Body, FakeOpenAI, Reply
 from tests.workflows.team import Screen, Script, bounded, model_over, says, turn
 
 _TYPE = StreamEventType

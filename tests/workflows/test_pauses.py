@@ -10,9 +10,10 @@ import pytest
 
 from agentic_fleet.errors import FleetError, ModelFailed, StoreFailed
 from agentic_fleet.events import StreamEventType
+from agentic_fleet.testing import Body, Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows.approval import MOST_CHANGES, changes_in
 from agentic_fleet.workflows.endpoint import Endpoint
-from tests.fake_openai import Body, FakeOpenAI, Reply
 from tests.workflows.team import (
     PAID,
     Notebook,

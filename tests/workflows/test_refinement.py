@@ -9,8 +9,9 @@ import pytest
 
 from agentic_fleet.errors import ModelFailed
 from agentic_fleet.events import StreamEventType
+from agentic_fleet.testing import Body, Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows.endpoint import Endpoint
-from tests.fake_openai import Body, FakeOpenAI, Reply
 from tests.workflows.team import Screen, bounded, decision, finished, fleet_over, plan, says, turn
 
 _TYPE = StreamEventType

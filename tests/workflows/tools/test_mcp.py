@@ -12,10 +12,10 @@ import anyio
 import pytest
 
 from agentic_fleet.events import StreamEventType
+from agentic_fleet.testing.server import serving
 from agentic_fleet.workflows.tools import mcp as mcp_module
 from agentic_fleet.workflows.tools.spec import ToolFailed, ToolSpec
 from agentic_fleet.workflows.tools.toolbox import Toolbox
-from tests.server import serving
 from tests.workflows.tools.mcp_server import build
 from tests.workflows.tools.play import opened, spec, stage, stage_with
 

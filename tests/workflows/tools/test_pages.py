@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from agentic_fleet.testing.server import serving
 from agentic_fleet.workflows.tools import pages as pages_module
 from agentic_fleet.workflows.tools.addresses import Address, is_public
 from agentic_fleet.workflows.tools.pages import Pages, open_pages
 from agentic_fleet.workflows.tools.spec import ToolFailed
-from tests.server import serving
 
 HOME = ip_address("127.0.0.1")
 

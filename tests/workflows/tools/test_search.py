@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from agentic_fleet.testing.server import serving
 from agentic_fleet.workflows.tools.search import MAX_SNIPPET, open_search
 from agentic_fleet.workflows.tools.spec import ToolFailed
-from tests.server import serving
 
 
 class Tavily:

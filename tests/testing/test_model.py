@@ -7,7 +7,9 @@ import anyio
 import httpx
 import pytest
 
-from tests.fake_openai import FakeOpenAI, Reply, answer, fake_openai
+from agentic_fleet.testing import Reply, answer
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel as fake_openai
 
 
 @pytest.fixture
@@ -71,4 +73,4 @@ def test_a_decision_gets_the_least_json_its_schema_allows() -> None:
     }
     wanted = {"type": "json_schema", "json_schema": {"name": "plan", "schema": schema}}
     reply = answer({"messages": [], "response_format": wanted})
-    assert json.loads("".join(reply.tokens)) == {"mode": "fast", "score": 3, "steps": [{"task": "ok"}]}
+    assert json.loads("".join(reply.tokens)) == {"mode": "fast", "score": 9, "steps": [{"task": "ok"}]}
