@@ -31,6 +31,9 @@ class Chat:
             events.append(await self.hear())
         return events
 
+    next = hear
+    rest = until_done
+
     async def closed(self) -> int:
         """The code the server hangs up with, whatever it says before."""
         try:
@@ -44,5 +47,6 @@ class Chat:
 @asynccontextmanager
 async def chat(it: Site, **more: Any) -> AsyncIterator[Chat]:
     url = it.url.replace("http", "ws") + "/api/ws/chat"
-    async with connect(url, proxy=None, compression=None, **more) as socket:
+    # Without a bound on its queue: the library reads no close frame behind more unread frames than that.
+    async with connect(url, proxy=None, compression=None, max_queue=None, **more) as socket:
         yield Chat(socket)

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,7 +15,9 @@ from starlette.routing import BaseRoute
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
+from agentic_fleet.store import Store
 from agentic_fleet.store.memory import MemoryStore
+from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.testing.server import serving
 from agentic_fleet.web import Parts, create_app
 from tests.script import Act, Script, echo
@@ -29,7 +32,7 @@ class Site:
     url: str
     http: httpx.AsyncClient
     runs: Runs
-    store: MemoryStore
+    store: Store
     script: Script
 
     async def start(self, message: str = "one two three", **ask: Any) -> Event:
@@ -115,16 +118,21 @@ async def site(
     *,
     check: Callable[[], Check] = lambda: Check(status="ok", detail="There."),
     more: Sequence[BaseRoute] = (),
+    file: Path | None = None,
     **knobs: Any,
 ) -> AsyncIterator[Site]:
-    """`more` are routes besides the service's own, `knobs` are settings. Everything must be through in 10 s."""
-    store, script, settings = MemoryStore(), Script(act), Settings(**knobs)
-    opened: list[Runs] = []
+    """`more` are routes besides the service's own, `file` has the store, else memory, `knobs` are settings.
+
+    Everything must be through in 10 s.
+    """
+    script, settings = Script(act), Settings(**knobs)
+    opened: list[tuple[Store, Runs]] = []
 
     @asynccontextmanager
     async def open_parts() -> AsyncIterator[Parts]:
-        async with Runs.open(store, script, settings) as runs:
-            opened.append(runs)
+        kept: AbstractAsyncContextManager[Store] = open_sqlite(file) if file else nullcontext(MemoryStore())
+        async with kept as store, Runs.open(store, script, settings) as runs:
+            opened.append((store, runs))
             yield Parts(
                 settings=settings, store=store, runs=runs, agents=[WRITER], check_model=check, check_tools=lambda: TOOLS
             )
@@ -134,4 +142,5 @@ async def site(
     async with serving(app, proxy_headers=False) as url:  # as app.py does
         with anyio.fail_after(10):
             async with httpx.AsyncClient(base_url=url, timeout=10, verify=False) as http:
-                yield Site(url, http, opened[0], store, script)
+                store, runs = opened[0]
+                yield Site(url, http, runs, store, script)
