@@ -20,7 +20,7 @@ from agentic_fleet import __version__
 from agentic_fleet.errors import BadSetting, FleetError, innermost
 from agentic_fleet.home import open_home
 from agentic_fleet.listener import listen
-from agentic_fleet.logs import configure_logging
+from agentic_fleet.logs import configure_logging, mute_the_wire
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.sqlite import open_sqlite
@@ -161,6 +161,7 @@ def main() -> int:
     return 0
 
 
+mute_the_wire()
 app = create_app(lambda: open_parts(Settings.from_env()))
 
 if __name__ == "__main__":

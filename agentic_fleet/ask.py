@@ -5,6 +5,7 @@ answers, it runs one of its own for this question.
 
 Exit codes: 0 answered, 1 the run failed or was refused, 2 wrong usage, 3 no service could be reached, 4 suspended: a
 question was not answered in time (it still can be), 130 cancelled, else 128 and the signal's number.
+A service that wants a key gets FLEET_API_KEY, or else the first of FLEET_API_KEYS.
 """
 
 import argparse
@@ -14,9 +15,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -47,6 +48,13 @@ class Refused(Exception):
     pass
 
 
+class Service(NamedTuple):
+    """Where to ask. `base` may have a path of its own, and no slash at its end."""
+
+    session: aiohttp.ClientSession
+    base: str
+
+
 async def ask(question: str, *, mode: Mode, url: str | None, as_json: bool) -> int:
     """One question, to the exit code."""
     outcome = 0
@@ -62,14 +70,15 @@ async def ask(question: str, *, mode: Mode, url: str | None, as_json: bool) -> i
             tasks.start_soon(leave)
             async with (
                 _service(url) as base,
-                aiohttp.ClientSession(base, timeout=_TIMEOUT) as http,
+                aiohttp.ClientSession(timeout=_TIMEOUT, headers=_authorization(os.environ)) as session,
             ):
+                http = Service(session, base)
                 outcome = await _watch(http, await _start(http, question, mode), Progress(as_json=as_json, url=base))
             tasks.cancel_scope.cancel("answered")
     return outcome
 
 
-async def _watch(http: aiohttp.ClientSession, run: str, progress: Progress) -> int:
+async def _watch(http: Service, run: str, progress: Progress) -> int:
     outcome = 1
     with progress:
         async with anyio.create_task_group() as tasks:
@@ -82,14 +91,14 @@ async def _watch(http: aiohttp.ClientSession, run: str, progress: Progress) -> i
     return 130 if progress.abandoned else outcome
 
 
-async def _start(http: aiohttp.ClientSession, question: str, mode: Mode) -> str:
+async def _start(http: Service, question: str, mode: Mode) -> str:
     conversation = await _post(http, "/api/v1/conversations", {"title": " ".join(question.split())[:60]})
     run = await _post(http, f"/api/v1/conversations/{conversation['id']}/runs", {"message": question, "mode": mode})
     return str(run["run_id"])
 
 
-async def _post(http: aiohttp.ClientSession, path: str, body: object) -> dict[str, Any]:
-    async with http.post(path, json=body) as response:
+async def _post(http: Service, path: str, body: object) -> dict[str, Any]:
+    async with http.session.post(f"{http.base}{path}", json=body) as response:
         try:
             answer = await response.json(content_type=None)
         except ValueError:
@@ -101,13 +110,14 @@ async def _post(http: aiohttp.ClientSession, path: str, body: object) -> dict[st
         return answer
 
 
-async def _events(http: aiohttp.ClientSession, run: str) -> AsyncGenerator[Event, None]:
+async def _events(http: Service, run: str) -> AsyncGenerator[Event, None]:
     """The run's events, each once, across lost connections."""
     cursor, attempts = f"{run}:0", 0
     while attempts < ATTEMPTS:
         attempts += 1
         try:
-            async with http.get(f"/api/v1/runs/{run}/events", headers={"Last-Event-ID": cursor}) as response:
+            url = f"{http.base}/api/v1/runs/{run}/events"
+            async with http.session.get(url, headers={"Last-Event-ID": cursor}) as response:
                 if response.status != 200:
                     raise Unreachable(f"The stream was refused ({response.status}).")
                 async for line in response.content:
@@ -124,7 +134,7 @@ async def _events(http: aiohttp.ClientSession, run: str) -> AsyncGenerator[Event
     raise Unreachable("The service cannot be reached any more; the run may go on there.")
 
 
-async def _interrupt(http: aiohttp.ClientSession, run: str, progress: Progress, leave: anyio.CancelScope) -> None:
+async def _interrupt(http: Service, run: str, progress: Progress, leave: anyio.CancelScope) -> None:
     """First Ctrl-C: cancel the run and read its end. Second: leave."""
     with anyio.open_signal_receiver(signal.SIGINT) as signals:
         await anext(signals)
@@ -172,6 +182,11 @@ async def _greeting(process: Process) -> str:
                 return found[1]
         await process.wait()  # to terminate what is ending by itself would race with whoever collects its exit code
     raise Unreachable("The service did not start: see above, or what scripts/serve says.")
+
+
+def _authorization(environ: Mapping[str, str]) -> dict[str, str]:
+    key = environ.get("FLEET_API_KEY") or environ.get("FLEET_API_KEYS", "").partition(",")[0].partition(":")[2]
+    return {"Authorization": f"Bearer {key.strip()}"} if key.strip() else {}
 
 
 async def _answers(base: str) -> bool:

@@ -27,6 +27,12 @@ _QUIET = (
 """Libraries whose lines would drown ours, or hold messages: never below WARNING, even when ours are at DEBUG."""
 
 
+def mute_the_wire() -> None:
+    """Drop uvicorn's lines below INFO, whoever configures it: they quote headers and frames, keys and questions."""
+    for name in ("uvicorn.error", "uvicorn.asgi"):
+        logging.getLogger(name).addFilter(_is_no_wire)
+
+
 class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -61,3 +67,7 @@ def configure_logging(settings: Settings) -> None:
 
 def _time(record: logging.LogRecord) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+
+
+def _is_no_wire(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.INFO

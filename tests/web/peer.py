@@ -48,5 +48,5 @@ class Chat:
 async def chat(it: Site, **more: Any) -> AsyncIterator[Chat]:
     url = it.url.replace("http", "ws") + "/api/ws/chat"
     # Without a bound on its queue: the library reads no close frame behind more unread frames than that.
-    async with connect(url, proxy=None, compression=None, max_queue=None, **more) as socket:
+    async with connect(url, **{"proxy": None, "compression": None, "max_queue": None, **more}) as socket:
         yield Chat(socket)

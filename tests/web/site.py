@@ -139,7 +139,8 @@ async def site(
 
     app = create_app(open_parts)
     app.router.routes.extend(more)
-    async with serving(app, proxy_headers=False) as url:  # as app.py does
+    as_deployed = {"proxy_headers": False, "ws_max_size": settings.max_body, "ws_per_message_deflate": False}
+    async with serving(app, **as_deployed) as url:
         with anyio.fail_after(10):
             async with httpx.AsyncClient(base_url=url, timeout=10, verify=False) as http:
                 store, runs = opened[0]
