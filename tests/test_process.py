@@ -259,8 +259,8 @@ def _held(fleet: Fleet, what: str) -> int:
         ({"port": "many"}, "FLEET_PORT must be a whole number"),
         ({"home": "/proc/nowhere"}, "FLEET_HOME"),
         ({"roster": "/nowhere.toml"}, "FLEET_ROSTER"),
-        ({"host": "192.0.2.1"}, "FLEET_HOST, FLEET_PORT: cannot listen on 192.0.2.1 port 0"),
-        ({"host": "no such host"}, "FLEET_HOST, FLEET_PORT: cannot listen on no such host port 0"),
+        ({"host": "192.0.2.1", "insecure": True}, "FLEET_HOST, FLEET_PORT: cannot listen on 192.0.2.1 port 0"),
+        ({"host": "no such host", "insecure": True}, "FLEET_HOST, FLEET_PORT: cannot listen on no such host port 0"),
     ],
 )
 def test_a_bad_setting_is_refused_at_start_by_name(tmp_path: Path, settings: dict[str, Any], words: str) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from agentic_fleet import jsontext
 from agentic_fleet.errors import Invalid
+from agentic_fleet.settings import is_loopback
 from agentic_fleet.testing.errors import Refused
 from agentic_fleet.testing.event import Event, Events
 from agentic_fleet.testing.libraries import httpx
@@ -144,7 +145,7 @@ class Client:
     @property
     def is_local(self) -> bool:
         """Whether it is on this machine, where no proxy of the environment reaches."""
-        return urlsplit(self.url).hostname in ("127.0.0.1", "::1", "localhost")
+        return is_loopback(urlsplit(self.url).hostname or "")
 
     def _new(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
