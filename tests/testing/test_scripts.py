@@ -43,7 +43,7 @@ def test_a_list_answers_one_call_each_and_decisions_take_nothing_from_it() -> No
 
 
 def test_a_call_too_many_is_refused_and_told_when_the_block_is_left() -> None:
-    with pytest.raises(ScriptUsedUp, match="it has 1 replies, and this is call 2"):
+    with pytest.raises(ScriptUsedUp, match="its replies .1. are given, and this is call 2"):
         with ScriptedModel(["one"]) as model:
             said = [say(model), say(model), say(model)]
     assert said[0] == "one"

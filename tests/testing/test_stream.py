@@ -216,3 +216,14 @@ async def test_events_say_what_the_run_came_to(fleet: Fleet, model: ScriptedMode
 
 def test_every_option_of_an_ask_can_be_given() -> None:
     assert set(AskOptions.__annotations__) | {"message"} == set(Ask.__dataclass_fields__)
+
+
+async def test_a_log_of_several_pages_is_read_whole(
+    fleet: Fleet, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.reply = LONG
+    events = await collect(fleet, "Hi", mode="fast")
+    for size in (7, len(events), len(events) - 1):
+        monkeypatch.setattr("agentic_fleet.testing.client.PAGE", size)
+        assert await fleet.log(events[0].run_id) == events
+        assert await fleet.log(events[0].run_id, after=5) == events[5:]
