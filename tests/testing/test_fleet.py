@@ -154,6 +154,13 @@ def test_a_model_that_does_not_run_is_refused_at_once() -> None:
         running_fleet(ScriptedModel("Hi"))
 
 
+async def test_without_a_model_the_embedded_one_answers() -> None:
+    async with running_fleet() as fleet:
+        events = await collect(fleet, "Say hello", mode="fast")
+    assert events.types[-2:] == ["response.completed", "done"]
+    assert events.text == "".join(event.delta or "" for event in events if event.type == "response.delta") != ""
+
+
 def test_without_any_model_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet_module, "PACKAGE", "no_such_weights")
     with pytest.raises(DidNotStart, match="There is no embedded model, for no_such_weights cannot be imported"):
