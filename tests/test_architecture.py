@@ -21,6 +21,7 @@ ROOMS = {
     "sqlite3": {"store"},
     "uvicorn": {"testing"},
     "httpx": {"testing"},
+    "httpx_sse": {"testing"},
     "websockets": {"testing"},
     "asyncio": {"workflows"},
     "aiohttp": {"workflows", "ask.py"},

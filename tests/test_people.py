@@ -19,13 +19,12 @@ from agentic_fleet.testing import (
     Refused,
     Reply,
     Request,
+    ScriptedModel,
     answer,
     collect,
     running_fleet,
     watch,
 )
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
-from agentic_fleet.testing import ScriptedModel as fake_openai
 
 TEAM = """
 [workflow]
@@ -50,8 +49,8 @@ approval = true
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with fake_openai() as running:
+async def fake() -> AsyncIterator[ScriptedModel]:
+    async with ScriptedModel() as running:
         yield running
 
 
@@ -94,7 +93,7 @@ async def read(fleet: Fleet, run_id: str, after: int | str = 0) -> Events:
 
 
 async def test_a_question_survives_kill_9_and_its_answer_goes_on_in_the_same_log(
-    tmp_path: Path, fake: FakeOpenAI, team: dict[str, str]
+    tmp_path: Path, fake: ScriptedModel, team: dict[str, str]
 ) -> None:
     fake.reply = calls_tool("ask_user", question="Which colour?")
     async with running_fleet(fake, home=tmp_path, environ=team) as fleet:
@@ -119,7 +118,7 @@ async def test_a_question_survives_kill_9_and_its_answer_goes_on_in_the_same_log
 
 @pytest.mark.parametrize(("approved", "notes"), [(True, "milk\n"), (False, "")])
 async def test_a_tool_that_needs_approval_runs_once_and_only_when_approved(
-    tmp_path: Path, fake: FakeOpenAI, team: dict[str, str], approved: bool, notes: str
+    tmp_path: Path, fake: ScriptedModel, team: dict[str, str], approved: bool, notes: str
 ) -> None:
     fake.reply = calls_tool("note", text="milk")
     (tmp_path / "notes.txt").touch()
@@ -135,7 +134,7 @@ async def test_a_tool_that_needs_approval_runs_once_and_only_when_approved(
     assert (tmp_path / "notes.txt").read_text() == notes
 
 
-async def test_a_plan_can_be_changed_in_words_and_then_approved(tmp_path: Path, fake: FakeOpenAI) -> None:
+async def test_a_plan_can_be_changed_in_words_and_then_approved(tmp_path: Path, fake: ScriptedModel) -> None:
     async with running_fleet(fake, home=tmp_path) as fleet:
         task = "Compare heat pumps and gas heating for an old house, and write it up"
         run = await fleet.start(task, require_plan_approval=True)
@@ -150,7 +149,7 @@ async def test_a_plan_can_be_changed_in_words_and_then_approved(tmp_path: Path, 
 
 
 async def test_an_interrupted_run_goes_on_and_repeats_nothing_that_was_paid_for(
-    tmp_path: Path, fake: FakeOpenAI
+    tmp_path: Path, fake: ScriptedModel
 ) -> None:
     held = anyio.Event()
     words = "Compare heat pumps and gas heating in detail"
@@ -188,7 +187,7 @@ async def test_an_interrupted_run_goes_on_and_repeats_nothing_that_was_paid_for(
     assert asked_again == []
 
 
-async def test_two_conversations_at_once_never_mix_fifty_times(tmp_path: Path, fake: FakeOpenAI) -> None:
+async def test_two_conversations_at_once_never_mix_fifty_times(tmp_path: Path, fake: ScriptedModel) -> None:
     async with running_fleet(fake, home=tmp_path, log_level="ERROR") as fleet:
         conversations = [(await fleet.post("/api/v1/conversations", {}))["id"] for _ in range(2)]
 
@@ -209,7 +208,7 @@ async def test_two_conversations_at_once_never_mix_fifty_times(tmp_path: Path, f
         assert f"{tag}-0" not in str(call.body) or f"{tag}-1" not in str(call.body)
 
 
-async def test_a_model_that_hangs_ends_in_an_error_that_names_the_limit(tmp_path: Path, fake: FakeOpenAI) -> None:
+async def test_a_model_that_hangs_ends_in_an_error_that_names_the_limit(tmp_path: Path, fake: ScriptedModel) -> None:
     held = anyio.Event()
     fake.reply = lambda body: Reply(tokens=["a "] * 3, hold_after=(1, held))
     async with running_fleet(fake, home=tmp_path, model_timeout=0.3) as fleet:
@@ -220,7 +219,7 @@ async def test_a_model_that_hangs_ends_in_an_error_that_names_the_limit(tmp_path
     assert fake.hangups == 1
 
 
-async def test_nonsense_decisions_never_fail_a_run(tmp_path: Path, fake: FakeOpenAI) -> None:
+async def test_nonsense_decisions_never_fail_a_run(tmp_path: Path, fake: ScriptedModel) -> None:
     nonsense = iter(["I think the wizard should do it", "{", '{"agent_1": "wizard", "mode": 7}', "[]", "null", ""] * 9)
 
     def reply(body: Body) -> Reply:

@@ -1,4 +1,30 @@
-"""For integration tests: a model that plays a script, and the service as a process of its own."""
+"""For integration tests, ours and yours: a model that plays a script, the real service for the length of a block, and
+readers of its streams. Needs the extra `testing`; README.md has an example.
+
+The model:
+
+- `ScriptedModel`: an OpenAI-compatible HTTP server on loopback. It plays a text, a list or a function, and records
+  each `Call`: its `prompt`, its body, how far its answer came, and whether the client hung up.
+- `Reply`: one answer: words at a pace, tool calls, refusals, broken connections, silence until
+  ``ScriptedModel.release``. `decision` and `answer` make the default replies to a request's `Body`.
+
+The service:
+
+- `running_fleet`: it, as a process of its own, with its own folder; gives a `Fleet`, which can be stopped, killed and
+  restarted, and is a `Client`: start a `Run`, answer its `Request`, cancel and resume it, read its log.
+
+The streams:
+
+- `collect`: start a run and get all its `Events`. `watch`: each `Event` as it comes, from any place in the log. Both
+  over SSE or WebSocket, and resumed by themselves.
+- `relay`: a `Relay` is a wire to the service that a test can cut.
+
+In fixtures of any scope, and in tests without an event loop, use ``with``, and `anyio.run` for what is asynchronous:
+``anyio.run(collect, fleet, "Hello")``. A test that has an event loop may use ``async with``: then the model runs in
+that loop, where replies can be held by events.
+
+Errors are of the family `KitError`: `DidNotStart`, `Refused`, `CutOff`, `ScriptUsedUp`.
+"""
 
 from agentic_fleet.testing.client import Client, Request, Run
 from agentic_fleet.testing.errors import CutOff, DidNotStart, KitError, Refused, ScriptUsedUp

@@ -11,11 +11,14 @@ import msgspec
 
 from agentic_fleet import jsontext
 from agentic_fleet.errors import Invalid
+from agentic_fleet.settings import is_loopback
 from agentic_fleet.testing.errors import Refused
 from agentic_fleet.testing.event import Event, Events
 from agentic_fleet.testing.libraries import httpx
 from agentic_fleet.turns import Mode, OnDisconnect, ReasoningEffort, RunStatus
 
+PAGE = 1000
+"""Events in one answer, the most that the service gives."""
 TIMEOUT = 30.0
 """Seconds for one answer; a loaded machine is slow."""
 
@@ -108,11 +111,13 @@ class Client:
 
     async def log(self, run_id: str, after: int = 0) -> Events:
         """All that the run has told so far, without waiting for more."""
-        events, path = Events(), f"/api/v1/runs/{run_id}/events"
-        while page := (await self.get(path, after=after, limit=1000))["events"]:
+        events = Events()
+        while True:
+            page = (await self.get(f"/api/v1/runs/{run_id}/events", after=after, limit=PAGE))["events"]
             events += [msgspec.convert(event, Event) for event in page]
+            if len(page) < PAGE:
+                return events
             after = events[-1].seq
-        return events
 
     async def get(self, path: str, **query: str | int) -> Any:
         """The JSON at `path`."""
@@ -144,7 +149,7 @@ class Client:
     @property
     def is_local(self) -> bool:
         """Whether it is on this machine, where no proxy of the environment reaches."""
-        return urlsplit(self.url).hostname in ("127.0.0.1", "::1", "localhost")
+        return is_loopback(urlsplit(self.url).hostname or "")
 
     def _new(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(

@@ -29,7 +29,7 @@ STOP = 40.0
 """Seconds until a service that was told to stop has ended: more than its default grace for live runs."""
 
 _NAMES = {knob.name: str(knob.metadata["env"]) for knob in fields(Settings)}
-_OURS = ("FLEET_", "OPENAI_", "AZURE_", "TAVILY_")
+OURS = ("FLEET_", "OPENAI_", "AZURE_", "TAVILY_")
 
 
 def running_fleet(
@@ -169,7 +169,7 @@ def environment(
     home: Path, settings: Mapping[str, Any] | None = None, more: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Of this process, without its settings, and with those of a service on a free port."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     path = os.pathsep.join(filter(None, (str(Path.cwd()), inherited.get("PYTHONPATH"))))
     given = {"home": home.absolute(), "host": "127.0.0.1", "port": 0, **(settings or {})}
     knobs = {_NAMES[name]: _text(value) for name, value in given.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The least value that a JSON schema allows: what the fake model answers to a decision."""
+"""The least value that a JSON schema allows: what a scripted model answers to a decision."""
 
 from typing import Any
 

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
 
+from agentic_fleet.testing.beside import tasks_beside
+
 CHUNK = 65536
 
 
@@ -48,7 +50,7 @@ async def relay(url: str) -> AsyncIterator[Relay]:
     """A relay to the service at `url`, on a free port; gone when the block is left."""
     target = urlsplit(url)
     it = Relay(target.hostname or "127.0.0.1", target.port or 80)
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, tasks_beside() as tasks:
         tasks.start_soon(listener.serve, it.serve)
         it.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
         yield it

@@ -118,7 +118,7 @@ def _one_by_one(replies: Sequence[str | Reply]) -> Callable[[Body], Reply]:
         call = next(calls)
         for said in rest:
             return _reply(said, body)
-        raise ScriptUsedUp(f"The script is used up: it has {len(replies)} replies, and this is call {call} for one.")
+        raise ScriptUsedUp(f"The script is used up: its replies ({len(replies)}) are given, and this is call {call}.")
 
     return reply
 

@@ -8,6 +8,8 @@ from typing import Any
 import anyio
 import uvicorn
 
+from agentic_fleet.testing.beside import tasks_beside
+
 
 @asynccontextmanager
 async def serving(app: Any, **uvicorn_config: Any) -> AsyncIterator[str]:
@@ -20,7 +22,7 @@ async def serving(app: Any, **uvicorn_config: Any) -> AsyncIterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server = _Server(uvicorn.Config(app, **(options | uvicorn_config)))
-        async with anyio.create_task_group() as tasks:
+        async with tasks_beside() as tasks:
             tasks.start_soon(server.serve_to_the_end, listener)
             await server.up.wait()
             try:

@@ -23,8 +23,8 @@ from agentic_fleet.turns import LIVE
 
 Transport = Literal["sse", "websocket"]
 
-TRIES = 8
-"""Connections in a row without a new event before giving up, some seven seconds."""
+TRIES = 10
+"""Connections in a row without a new event before giving up: some nine seconds."""
 SILENCE = 60.0
 """Seconds without a byte until a connection counts as broken: four of the service's heartbeats."""
 PASSING = frozenset({429, 502, 503, 504})

@@ -1,4 +1,4 @@
-"""The fake model's own behaviour, seen by clients that are not ours: the other tests rest on it."""
+"""A scripted model's own behaviour, seen by clients that are not ours: the other tests rest on it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -7,14 +7,12 @@ import anyio
 import httpx
 import pytest
 
-from agentic_fleet.testing import Reply, answer
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
-from agentic_fleet.testing import ScriptedModel as fake_openai
+from agentic_fleet.testing import Reply, ScriptedModel, answer
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with fake_openai() as fake:
+async def fake() -> AsyncIterator[ScriptedModel]:
+    async with ScriptedModel() as fake:
         yield fake
 
 
@@ -22,7 +20,7 @@ def ask(text: str, **more: object) -> dict[str, object]:
     return {"model": "m", "messages": [{"role": "user", "content": text}], **more}
 
 
-async def test_it_repeats_the_question_whole_or_in_tokens(fake: FakeOpenAI) -> None:
+async def test_it_repeats_the_question_whole_or_in_tokens(fake: ScriptedModel) -> None:
     async with httpx.AsyncClient(base_url=fake.base_url) as client:
         whole = await client.post("/chat/completions", json=ask("a red fox"))
         stream = await client.post("/chat/completions", json=ask("a red fox", stream=True))
@@ -34,7 +32,7 @@ async def test_it_repeats_the_question_whole_or_in_tokens(fake: FakeOpenAI) -> N
     assert [call.state for call in fake.calls] == ["finished", "finished"]
 
 
-async def test_it_sees_a_client_leave_in_mid_stream(fake: FakeOpenAI) -> None:
+async def test_it_sees_a_client_leave_in_mid_stream(fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["a", "b", "c"], hold_after=(2, anyio.Event()))
     async with httpx.AsyncClient(base_url=fake.base_url) as client:
         async with client.stream("POST", "/chat/completions", json=ask("hi", stream=True)):
@@ -43,7 +41,7 @@ async def test_it_sees_a_client_leave_in_mid_stream(fake: FakeOpenAI) -> None:
     assert (fake.hangups, fake.open, fake.calls[0].state) == (1, 0, "hung_up")
 
 
-async def test_it_answers_at_azures_path(fake: FakeOpenAI) -> None:
+async def test_it_answers_at_azures_path(fake: ScriptedModel) -> None:
     async with httpx.AsyncClient(base_url=fake.url) as client:
         path = "/openai/deployments/team/chat/completions?api-version=2024-10-21"
         response = await client.post(path, json=ask("hi"), headers={"api-key": "k"})
@@ -55,7 +53,7 @@ async def test_leaving_lets_go_of_what_is_held() -> None:
     with anyio.fail_after(10):
         async with httpx.AsyncClient() as client:
             async with anyio.create_task_group() as tasks:
-                async with fake_openai(lambda body: Reply(tokens=["a"], hold_before=anyio.Event())) as fake:
+                async with ScriptedModel(lambda body: Reply(tokens=["a"], hold_before=anyio.Event())) as fake:
                     tasks.start_soon(lambda: client.post(f"{fake.base_url}/chat/completions", json=ask("hi")))
                     await fake.wait_for(lambda: fake.open == 1)
     assert fake.calls[0].state == "finished"
