@@ -128,35 +128,34 @@ class Exchange:
         found: Outcome | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_leave_with_client, receive, tasks.cancel_scope)
-            found = await _outcome(watch)
+            found = await self._outcome(watch)
             tasks.cancel_scope.cancel("there is an outcome")
         if found is None:
             return
-        self._settled = True
         if isinstance(found, Answer):
             response = views.reply(dialect.whole(found), headers=_named(watch))
         else:
             response = found.response(_named(watch))
         await response(scope, receive, send)
 
+    async def _outcome(self, watch: Watch) -> Outcome:
+        try:
+            while records := await watch.next():
+                for record in records:
+                    if found := outcome(read(record), watch.run_id):
+                        self._settled = True
+                        return found
+        except FleetError as error:  # the run goes on, but nobody hears of it any more
+            return _refusal(error)
+        return _broken_off()
+
     async def _abandon(self, run_id: str) -> None:
-        logger.info("the client has left its run, which is cancelled")
+        logger.info("a run has lost its client and is cancelled")
         with anyio.move_on_after(LEAVING, shield=True):
             try:
                 await self._parts.runs.cancel(run_id)
             except FleetError as error:
                 logger.warning("a run without its client could not be cancelled: %s", error)
-
-
-async def _outcome(watch: Watch) -> Outcome:
-    try:
-        while records := await watch.next():
-            for record in records:
-                if found := outcome(read(record), watch.run_id):
-                    return found
-    except FleetError as error:
-        return _refusal(error)
-    return _broken_off()
 
 
 async def _leave_with_client(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from agentic_fleet import jsontext
+from agentic_fleet.web.proxied import inner_path
 
 NEVER = {"X-Should-Retry": "false"}
 """OpenAI's clients obey it. They would repeat a failed run twice, at full price and with little hope."""
@@ -91,5 +92,5 @@ async def refused(connection: HTTPConnection, error: Exception) -> Response:
 
 
 def speaks_openai(scope: Scope) -> bool:
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    return bool(path == "/v1" or path.startswith("/v1/"))
+    path = inner_path(scope)
+    return path == "/v1" or path.startswith("/v1/")

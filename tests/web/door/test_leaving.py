@@ -1,10 +1,12 @@
 """A client that leaves ends its run, streamed or not; a service that leaves says so."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
 
+from agentic_fleet.errors import StoreFailed
+from agentic_fleet.runs.log import RunLog
 from agentic_fleet.turns import RunStatus
 from tests.script import Paced
 from tests.web.door.guest import content, guest, user
@@ -94,3 +96,19 @@ async def test_one_client_that_leaves_takes_nobody_along() -> None:
         other.step("still ", "here")
         other.finish()
         assert content([chunk async for chunk in second]) == "still here"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_that_cannot_be_read_any_more_is_told_as_such_and_its_run_cancelled(
+    monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    async def broken(log: RunLog, after: int) -> NoReturn:
+        raise StoreFailed("The disk is full.")
+
+    monkeypatch.setattr(RunLog, "read", broken)
+    async with site(Paced()) as it:
+        body = {"model": "fleet", "stream": streamed, **REQUESTS[0][1]}
+        answer = await it.http.post(REQUESTS[0][0], json=body)
+        assert answer.status_code == (200 if streamed else 503)
+        assert "The disk is full." in answer.text
+        assert await status_at_last(it) is RunStatus.CANCELLED
