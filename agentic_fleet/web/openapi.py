@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from agentic_fleet import __version__
 from agentic_fleet.events import StreamEvent
 from agentic_fleet.web import views, wire
+from agentic_fleet.web.door import shapes
 from agentic_fleet.web.operation import Operation, Resource
 from agentic_fleet.web.proxied import link
 
@@ -38,6 +39,16 @@ _FRAME: Json = {
     },
     "required": ["data"],
 }
+_DIALECT: Json = {
+    "text/event-stream": {
+        "schema": {
+            "description": "A frame of OpenAI's streaming API; comments keep the connection alive.",
+            "type": "object",
+            "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+            "required": ["data"],
+        }
+    }
+}
 _STREAM: Json = {"text/event-stream": {"schema": {"$ref": _REF.format(name="Frame")}}}
 
 
@@ -51,7 +62,7 @@ def describe(routes: Iterable[BaseRoute]) -> Json:
     """The document. It costs a few milliseconds."""
     resources = [route for route in routes if isinstance(route, Resource)]
     types = [each for route in resources for operation in route.operations.values() for each in _types(operation)]
-    unique = list(dict.fromkeys([*types, views.ProblemView, StreamEvent]))
+    unique = list(dict.fromkeys([*types, views.ProblemView, shapes.ErrorView, StreamEvent]))
     schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
     known = dict(zip(unique, map(_ecma, schemas), strict=True))
     return {
@@ -90,12 +101,15 @@ def _operation(operation: Operation, known: Mapping[Any, Json]) -> Json:
         "summary": operation.summary,
         "responses": {
             **{str(status): _answer(status, answer, known) for status, answer in operation.answers.items()},
-            "default": _content("A problem (RFC 9457)", "application/problem+json", known[views.ProblemView]),
+            "default": _refusal(operation, known),
         },
     }
     if operation.stream:
         described["responses"].setdefault("200", {"description": "The run's stream", "content": {}})
-        described["responses"]["200"]["content"] = {**described["responses"]["200"]["content"], **_STREAM}
+        described["responses"]["200"]["content"] = {
+            **described["responses"]["200"]["content"],
+            **(_DIALECT if operation.openai else _STREAM),
+        }
     parameters = [each for query in operation.query for each in _parameters(query)]
     parameters += [{"name": name, "in": "header", **_HEADERS[name]} for name in operation.headers]
     if parameters:
@@ -106,6 +120,12 @@ def _operation(operation: Operation, known: Mapping[Any, Json]) -> Json:
             "content": {"application/json": {"schema": known[operation.body]}},
         }
     return described
+
+
+def _refusal(operation: Operation, known: Mapping[Any, Json]) -> Json:
+    if operation.openai:
+        return _content("OpenAI's error object", "application/json", known[shapes.ErrorView])
+    return _content("A problem (RFC 9457)", "application/problem+json", known[views.ProblemView])
 
 
 def _answer(status: int, answer: Any, known: Mapping[Any, Json]) -> Json:

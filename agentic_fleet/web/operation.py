@@ -21,7 +21,10 @@ Header = Literal["Idempotency-Key", "Last-Event-ID"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """`answers` has the successes: status to type, None for no body. `stream`: 200 can be Server-Sent Events."""
+    """`answers` has the successes: status to type, None for no body. `stream`: 200 can be Server-Sent Events.
+
+    `openai`: its frames and its refusals are OpenAI's, and it ignores what it does not know.
+    """
 
     handler: Handler
     summary: str
@@ -30,6 +33,7 @@ class Operation:
     body: type[Struct] | None = None
     answers: Mapping[int, Any] = field(default_factory=dict)
     stream: bool = False
+    openai: bool = False
 
 
 class Resource(Route):

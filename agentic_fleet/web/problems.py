@@ -1,4 +1,7 @@
-"""Errors as clients see them: `application/problem+json` (RFC 9457). The one table from our errors to status codes."""
+"""Errors as clients see them: `application/problem+json` (RFC 9457), or what the door speaks (door/refusals.py).
+
+The one table from our errors to status codes.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -7,10 +10,11 @@ from typing import Any, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
-from starlette.types import ExceptionHandler
+from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from agentic_fleet import context, errors, jsontext
 from agentic_fleet.errors import FleetError
+from agentic_fleet.web.door import refusals
 
 DETAIL = 500
 """Characters of a detail that are sent: it may quote what the client sent."""
@@ -83,6 +87,7 @@ HANDLERS: dict[Any, ExceptionHandler] = {
     FleetError: fleet_error,
     HTTPException: http_exception,
     ClientDisconnect: client_left,
+    refusals.Refusal: refusals.refused,
 }
 
 
@@ -90,6 +95,25 @@ def _headers(error: FleetError) -> dict[str, str] | None:
     if isinstance(error, errors.Busy):
         return {"Retry-After": str(error.retry_after)}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthenticated) else None
+
+
+class Problem(Response):
+    """Which form it has shows where it is sent: whoever refuses a request need not know what its client speaks."""
+
+    def __init__(self, problem: Mapping[str, Any], headers: Mapping[str, str] | None) -> None:
+        super().__init__(
+            jsontext.encode(problem), problem["status"], headers=headers, media_type="application/problem+json"
+        )
+        self._problem = problem
+        self._given = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not refusals.speaks_openai(scope):
+            return await super().__call__(scope, receive, send)
+        fields = [each["field"] for each in self._problem.get("errors", ()) if each["field"] != "body"]
+        param = fields[0] if fields else None
+        told = refusals.response(self.status_code, self._problem["detail"], param=param, headers=self._given)
+        await told(scope, receive, send)
 
 
 def _response(
@@ -110,4 +134,4 @@ def _response(
     }
     if errors:
         body["errors"] = errors
-    return Response(jsontext.encode(body), status, headers=headers, media_type="application/problem+json")
+    return Problem(body, headers)

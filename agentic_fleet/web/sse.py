@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import anyio
-from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from sse_starlette.sse import SendTimeoutError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -20,6 +20,7 @@ from agentic_fleet.runs import Watch
 from agentic_fleet.turns import LIVE, Ask
 from agentic_fleet.web import views, wire
 from agentic_fleet.web.parts import Parts, parts_of, streams_of
+from agentic_fleet.web.tail import Tail, event_stream
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,6 @@ WRITE = 256 * 1024
 """Bytes of frames joined into one write: what a stalled reader holds in our memory."""
 RECENT = 60_000
 """Milliseconds after a run's end in which an unread answer is taken for a lost connection, not for a new question."""
-FAREWELL = 2.0
-"""Seconds a stream gets to end properly when a server that owns the signals shuts down."""
 LAST_NOTE = 2.0
 """Seconds for noting that `done` was sent."""
 
@@ -48,8 +47,6 @@ class ChatSSEHandler:
         self._settings = parts_of(request).settings
         self._lean = query.lean
         self._opening = opening
-        self._shutdown = anyio.Event()
-        self._silence: anyio.CancelScope | None = None  # the wait for the next records, while there is one
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with streams_of(self._request).place():
@@ -57,29 +54,19 @@ class ChatSSEHandler:
             if watch.over:  # tells EventSource to stop reconnecting
                 return await Response(status_code=204)(scope, receive, send)
             with watch:
+                tail = Tail(watch, self._settings.heartbeat)
+                stream = event_stream(self._chunks(watch, tail), tail, self._settings)
                 try:
-                    await self._stream(watch)(scope, receive, send)
+                    await stream(scope, receive, send)
                 except SendTimeoutError:
                     logger.info("cut a reader that took no bytes for %g s", self._settings.send_timeout)
 
-    def _stream(self, watch: Watch) -> EventSourceResponse:
-        return EventSourceResponse(
-            self._chunks(watch),
-            headers={"Cache-Control": "no-cache, no-transform"},
-            ping=0,  # its pings are comments, which EventSource does not show to pages
-            sep="\n",
-            send_timeout=self._settings.send_timeout,
-            data_sender_callable=self._leave_at_shutdown,
-            shutdown_event=self._shutdown,
-            shutdown_grace_period=FAREWELL,
-        )
-
-    async def _chunks(self, watch: Watch) -> AsyncIterator[bytes]:
+    async def _chunks(self, watch: Watch, tail: Tail) -> AsyncIterator[bytes]:
         """The log as ready bytes. No scope is held over a `yield`."""
         first = RETRY
         while True:
             try:
-                records = await self._next(watch)
+                records = await tail.next()
             except FleetError as error:
                 logger.warning("a stream broke off: %s", error)  # its reader resumes by cursor
                 return
@@ -92,19 +79,6 @@ class ChatSSEHandler:
                 return
             if records is not None and not records:  # the service leaves, or the conversation was dropped
                 return
-
-    async def _next(self, watch: Watch) -> Sequence[Record] | None:
-        """What is ready; None after a silence; `()` when nothing will follow."""
-        if self._shutdown.is_set():
-            return ()
-        with anyio.move_on_after(self._settings.heartbeat) as self._silence:
-            return await watch.next()
-        return () if self._shutdown.is_set() else None
-
-    async def _leave_at_shutdown(self) -> None:
-        await self._shutdown.wait()
-        if self._silence:
-            self._silence.cancel("the server is shutting down")
 
     def _heartbeat(self) -> bytes:
         body = views.notice(StreamEventType.HEARTBEAT)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from agentic_fleet.conversations import Opening
 from agentic_fleet.errors import Conflict, NotFound
 from agentic_fleet.store import IdempotencyKey, Store
 from agentic_fleet.turns import LIVE, RunStatus
@@ -105,3 +106,38 @@ async def test_a_conversation_with_a_live_run_stays(store: Store) -> None:
     with pytest.raises(Conflict):
         await store.drop_conversation("chat", owner="local")
     assert (await store.run("run")).conversation_id == "chat"
+
+
+async def test_a_run_brings_its_conversation_along(store: Store) -> None:
+    said = (question("a"), answer("b"))
+    opening = Opening(messages=said, title="Tides", listed=False)
+    await store.add_run(run(), question("c"), create=True, opening=opening)
+    kept = await store.conversation("chat", owner="local")
+    assert (kept.title, kept.listed) == ("Tides", False)
+    assert kept.messages == (*said, question("c"))
+
+
+async def test_what_is_not_listed_is_there_all_the_same(store: Store) -> None:
+    ended = run(status=RunStatus.COMPLETED)
+    await store.add_run(ended, question("q"), create=True, opening=Opening(listed=False))
+    await store.add_conversation(conversation("other", at=1000))
+    assert [chat.id for chat in await store.conversations(owner="local", limit=9, offset=0)] == ["other"]
+    assert await store.conversations(owner="local", limit=9, offset=1) == []
+    await store.drop_conversation("chat", owner="local")
+    assert await store.messages("chat", limit=9) == []
+
+
+async def test_a_conversation_that_exists_keeps_its_title_and_gets_the_messages(store: Store) -> None:
+    await store.add_conversation(conversation("chat"))
+    opening = Opening(messages=(question("a"),), title="Another", listed=False)
+    await store.add_run(run(), question("b"), create=True, opening=opening)
+    kept = await store.conversation("chat", owner="local")
+    assert (kept.title, kept.listed) == ("About chat", True)
+    assert [message.id for message in kept.messages] == ["a", "b"]
+
+
+async def test_a_run_that_is_refused_leaves_nothing_of_what_it_brought_along(store: Store) -> None:
+    await start(store)
+    with pytest.raises(Conflict):
+        await store.add_run(run("other"), question("b"), opening=Opening(messages=(question("a"),)))
+    assert [message.id for message in await store.messages("chat", limit=9)] == ["q-run"]

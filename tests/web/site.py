@@ -19,6 +19,7 @@ from agentic_fleet.store import Store
 from agentic_fleet.store.memory import MemoryStore
 from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.testing.server import serving
+from agentic_fleet.turns import Workflow
 from agentic_fleet.web import Parts, create_app
 from tests.script import Act, Script, echo
 
@@ -119,11 +120,12 @@ async def site(
     check: Callable[[], Check] = lambda: Check(status="ok", detail="There."),
     more: Sequence[BaseRoute] = (),
     file: Path | None = None,
+    workflow: Workflow | None = None,
     **knobs: Any,
 ) -> AsyncIterator[Site]:
     """`more` are routes besides the service's own, `file` has the store, else memory, `knobs` are settings.
 
-    Everything must be through in 10 s.
+    With a `workflow` of its own, `act` is not played. Everything must be through in 10 s.
     """
     script, settings = Script(act), Settings(**knobs)
     opened: list[tuple[Store, Runs]] = []
@@ -131,7 +133,7 @@ async def site(
     @asynccontextmanager
     async def open_parts() -> AsyncIterator[Parts]:
         kept: AbstractAsyncContextManager[Store] = open_sqlite(file) if file else nullcontext(MemoryStore())
-        async with kept as store, Runs.open(store, script, settings) as runs:
+        async with kept as store, Runs.open(store, workflow or script, settings) as runs:
             opened.append((store, runs))
             yield Parts(
                 settings=settings, store=store, runs=runs, agents=[WRITER], check_model=check, check_tools=lambda: TOOLS

@@ -61,7 +61,7 @@ def test_every_reference_leads_somewhere_and_no_name_is_left_over() -> None:
 async def test_what_it_allows_works_and_what_it_does_not_is_refused(path: str, method: str) -> None:
     """Never a 500, never an answer of another shape, never a wrong request that passes for a right one."""
     document = describe(ROUTES)
-    # A stream that starts a run by GET is of the chat protocol, which ignores what it does not know.
+    # The chat protocol and the door ignore what they do not know.
     checks = [check for check in CHECKS if not (check is negative_data_rejection and path.startswith("/api/chat/"))]
     async with site(run_rate=0, max_runs=1000) as it:
         schema = schemathesis.openapi.from_dict(document)
