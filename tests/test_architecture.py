@@ -19,7 +19,7 @@ ROOMS = {
     "xllamacpp": {"workflows"},
     "mcp": {"workflows"},
     "sqlite3": {"store"},
-    "uvicorn": {"testing"},
+    "uvicorn": {"testing", "connection.py"},
     "httpx": {"testing"},
     "websockets": {"testing"},
     "asyncio": {"workflows"},

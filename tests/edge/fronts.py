@@ -52,9 +52,7 @@ async def seen_at(it: Site, url: str, **client: Any) -> AsyncIterator[Site]:
 
 
 @asynccontextmanager
-async def proxy(
-    kind: str, upstream: str, root: str = "", changes: dict[str, str] | None = None
-) -> AsyncIterator[str]:
+async def proxy(kind: str, upstream: str, root: str = "", changes: dict[str, str] | None = None) -> AsyncIterator[str]:
     """A proxy in front of the server at `upstream`; yields its URL, without `root`."""
     program, port = needed(kind), _free_port()
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
