@@ -122,6 +122,36 @@ async def test_huge_headers_are_refused(kind: str, headers: bytes) -> None:
         assert (await it.http.get("/health")).status_code == 200
 
 
+HASTE = {
+    "nginx": {"header_timeout 10s": "header_timeout 1s", "body_timeout 10s": "body_timeout 1s"},
+    "caddy": {"read_header 10s": "read_header 1s"},
+}
+
+
+HEAD = b"POST /api/v1/conversations HTTP/1.1\r\nHost: localhost\r\n"
+UNFINISHED = {
+    "head": HEAD + b"X-Slow: ",
+    "body": HEAD + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+}
+
+
+@pytest.mark.parametrize(("kind", "part"), [("nginx", "head"), ("nginx", "body"), ("caddy", "head")])
+async def test_requests_that_are_never_finished_are_not_waited_for(kind: str, part: str) -> None:
+    """Caddy passes bodies on as they come; the service itself does not wait for them (tests/test_connection.py)."""
+    async with fronted(kind, changes=HASTE[kind]) as it:
+        got: list[int | None] = []
+
+        async def hold() -> None:
+            got.append(await told(it.url, UNFINISHED[part]))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(90):
+                tasks.start_soon(hold)
+            assert (await it.http.get("/health")).status_code == 200
+        assert set(got) <= {408, None}
+        assert await it.get("/api/v1/conversations") == []
+
+
 # A quiet run, with the times of a deployment divided by 75: heartbeats every 0.2 s instead of 15.
 HEARTBEAT = 0.2
 SHORTER = {
@@ -156,14 +186,21 @@ async def test_without_heartbeats_the_proxy_would_cut_it(kind: str) -> None:
                 await reader.next()
 
 
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
 @asynccontextmanager
 async def dropping() -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that reads a request and hangs up; with what it was asked."""
+    """A server that answers requests for /good, and reads others and hangs up; with what it was asked."""
     asked: list[bytes] = []
 
     async def serve(stream: SocketStream) -> None:
         async with stream:
-            asked.append(await stream.receive())
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                asked.append(await stream.receive())
+                while b" /good " in asked[-1]:
+                    await stream.send(OK)
+                    asked.append(await stream.receive())
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, serve)
@@ -174,8 +211,11 @@ async def dropping() -> AsyncIterator[tuple[str, list[bytes]]]:
 @proxies
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_a_request_that_was_dropped_is_not_sent_again(kind: str, method: str) -> None:
-    async with dropping() as (upstream, asked), proxy(kind, upstream) as url, httpx.AsyncClient() as http:
-        with anyio.fail_after(10):
-            answer = await http.request(method, url + "/api/v1/runs")
-        assert answer.status_code == 502
-        assert len(asked) == 1
+    async with dropping() as (upstream, asked):
+        one = f"server {urlsplit(upstream).netloc};"
+        twice = {"server 127.0.0.1:8000;": one + one} if kind == "nginx" else {}  # so that there is another to try
+        async with proxy(kind, upstream, changes=twice) as url, httpx.AsyncClient() as http:
+            with anyio.fail_after(10):
+                assert (await http.get(url + "/good")).status_code == 200
+                assert (await http.request(method, url + "/api/v1/runs")).status_code == 502
+        assert len(asked) == 2
