@@ -152,6 +152,15 @@ async def test_requests_that_are_never_finished_are_not_waited_for(kind: str, pa
         assert await it.get("/api/v1/conversations") == []
 
 
+async def test_one_address_has_only_so_many_streams_behind_nginx() -> None:
+    async with fronted("nginx", act=Paced(), changes={"limit_conn clients 100;": "limit_conn clients 2;"}) as it:
+        path = f"/api/v1/runs/{(await it.start())['run_id']}/events"
+        async with it.stream(path) as one, it.stream(path) as other:
+            await one.next()
+            await other.next()
+            assert (await it.http.get(path)).status_code == 429
+
+
 # A quiet run, with the times of a deployment divided by 75: heartbeats every 0.2 s instead of 15.
 HEARTBEAT = 0.2
 SHORTER = {
