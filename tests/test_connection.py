@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
@@ -11,19 +10,18 @@ from anyio.abc import SocketStream
 
 from agentic_fleet import connection
 from agentic_fleet.connection import Connection
+from agentic_fleet.testing import Fleet, ScriptedModel, running_fleet
 from agentic_fleet.web import wire
-from tests.fake_openai import fake_openai
 from tests.script import Paced
-from tests.service import Service, service
 from tests.web.peer import chat
 from tests.web.site import Site, site
 
-HEAD = b"POST /api/v1/conversations HTTP/1.1\r\nHost: a\r\n"
+HEAD = b"POST /api/v1/conversations HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @asynccontextmanager
-async def reached(it: Site | Service) -> AsyncIterator[SocketStream]:
+async def reached(it: Site | Fleet) -> AsyncIterator[SocketStream]:
     parts = urlsplit(it.url)
     async with await anyio.connect_tcp(parts.hostname or "", parts.port or 0) as stream:
         yield stream
@@ -91,7 +89,7 @@ async def test_heads_that_do_not_come_are_not_waited_for(monkeypatch: pytest.Mon
 async def test_a_second_head_is_not_waited_for_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIME", 0.2)
     async with site(server={"http": Connection}) as it, reached(it) as stream:
-        assert b" 200 " in await answer(stream, b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b" 200 " in await answer(stream, b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await answer(stream, b"GET /ready HTTP/1.1\r\nHost:")).startswith(b"HTTP/1.1 408")
 
 
@@ -137,6 +135,6 @@ async def test_streams_and_sockets_outlive_the_time_for_a_head(monkeypatch: pyte
             assert (await reader.next())["delta"] == "a"
 
 
-async def test_the_service_is_run_with_these_bounds(tmp_path: Path) -> None:
-    async with fake_openai() as fake, service(tmp_path, fake) as fleet, reached(fleet) as stream:
+async def test_the_service_is_run_with_these_bounds() -> None:
+    async with ScriptedModel() as model, running_fleet(model) as fleet, reached(fleet) as stream:
         assert (await answer(stream, HUGE["one header of 20 MB"]))[:12] in (b"HTTP/1.1 431", b"")
