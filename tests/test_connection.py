@@ -102,7 +102,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
         assert b"\r\nconnection: close\r\n" in refused.lower()
 
 
-async def test_with_500_half_open_connections_the_service_answers() -> None:
+async def test_with_200_half_open_connections_the_service_answers() -> None:
     async with site(server={"http": Connection}) as it, anyio.create_task_group() as tasks:
         held = anyio.Event()
 
@@ -112,7 +112,7 @@ async def test_with_500_half_open_connections_the_service_answers() -> None:
                 task_status.started()
                 await held.wait()
 
-        for n in range(250):
+        for n in range(100):
             await tasks.start(hold, b"GET /%d HTTP/1.1\r\nX-" % n)
             await tasks.start(hold, HEAD + b"Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{")
         assert (await it.http.get("/health")).status_code == 200
