@@ -9,7 +9,6 @@ import pytest
 from anyio.abc import SocketStream
 
 from agentic_fleet import connection
-from agentic_fleet.connection import Connection
 from agentic_fleet.testing import Fleet, ScriptedModel, running_fleet
 from agentic_fleet.web import wire
 from tests.script import Paced
@@ -46,14 +45,14 @@ HUGE = {
 
 @pytest.mark.parametrize("sent", HUGE.values(), ids=HUGE)
 async def test_a_huge_head_is_refused(sent: bytes) -> None:
-    async with site(server={"http": Connection}) as it, reached(it) as stream:
+    async with site() as it, reached(it) as stream:
         assert (await answer(stream, sent))[:12] in (b"HTTP/1.1 431", b"HTTP/1.1 400", b"")
         assert (await it.http.get("/health")).status_code == 200
 
 
 @pytest.mark.parametrize("trailer", [b"X-Big: " + b"x" * 20_000_000, b"X-Small: x\r\n" * 1_000_000])
 async def test_endless_trailers_are_refused(trailer: bytes) -> None:
-    async with site(server={"http": Connection}) as it, reached(it) as stream:
+    async with site() as it, reached(it) as stream:
         assert await answer(stream, CHUNKED + b"2\r\n{}\r\n0\r\n" + trailer) == b""
         assert (await it.http.get("/health")).status_code == 200
 
@@ -61,13 +60,13 @@ async def test_endless_trailers_are_refused(trailer: bytes) -> None:
 async def test_a_body_in_small_chunks_with_a_trailer_and_another_request_behind_it_pass() -> None:
     body = b'{"title":"' + b"x" * 190 + b'"}'
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nX-Sum: 1\r\n\r\n"
-    async with site(server={"http": Connection}) as it, reached(it) as stream:
+    async with site() as it, reached(it) as stream:
         for _ in range(2):
             assert (await answer(stream, CHUNKED + chunks)).startswith(b"HTTP/1.1 201")
 
 
 async def test_a_large_body_is_no_large_head() -> None:
-    async with site(server={"http": Connection}, max_body=2_000_000) as it:
+    async with site(max_body=2_000_000) as it:
         for _ in range(3):  # on one connection
             made = await it.http.post("/api/v1/conversations", json={"title": " " * 1_500_000})
             assert made.status_code == 422
@@ -75,7 +74,7 @@ async def test_a_large_body_is_no_large_head() -> None:
 
 async def test_heads_that_do_not_come_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIME", 0.2)
-    async with site(server={"http": Connection}) as it:
+    async with site() as it:
         for sent in (b"G", b"GET /health HT", HEAD + b"X-Slow: "):
             async with reached(it) as stream:
                 assert (await answer(stream, sent)).startswith(b"HTTP/1.1 408")
@@ -88,14 +87,14 @@ async def test_heads_that_do_not_come_are_not_waited_for(monkeypatch: pytest.Mon
 
 async def test_a_second_head_is_not_waited_for_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIME", 0.2)
-    async with site(server={"http": Connection}) as it, reached(it) as stream:
+    async with site() as it, reached(it) as stream:
         assert b" 200 " in await answer(stream, b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await answer(stream, b"GET /ready HTTP/1.1\r\nHost:")).startswith(b"HTTP/1.1 408")
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "BODY_TIME", 0.2)
-    async with site(server={"http": Connection}) as it, reached(it) as stream:
+    async with site() as it, reached(it) as stream:
         head = HEAD + b"Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{"
         refused = await answer(stream, head)
         assert refused.startswith(b"HTTP/1.1 408") and b"application/problem+json" in refused
@@ -103,7 +102,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
 
 
 async def test_with_200_half_open_connections_the_service_answers() -> None:
-    async with site(server={"http": Connection}) as it, anyio.create_task_group() as tasks:
+    async with site() as it, anyio.create_task_group() as tasks:
         held = anyio.Event()
 
         async def hold(sent: bytes, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -123,7 +122,7 @@ async def test_with_200_half_open_connections_the_service_answers() -> None:
 async def test_streams_and_sockets_outlive_the_time_for_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIME", 0.1)
     script = Paced()
-    async with site(script, server={"http": Connection}, heartbeat=0.1) as it, chat(it) as peer:
+    async with site(script, heartbeat=0.1) as it, chat(it) as peer:
         run = await it.start()
         async with it.stream(f"/api/v1/runs/{run['run_id']}/events") as reader:
             await reader.next()
