@@ -17,6 +17,7 @@ import anyio
 import uvicorn
 
 from agentic_fleet import __version__
+from agentic_fleet.connection import Connection
 from agentic_fleet.errors import BadSetting, FleetError, innermost
 from agentic_fleet.home import open_home
 from agentic_fleet.listener import listen
@@ -134,10 +135,11 @@ async def serve(settings: Settings) -> None:
 def _config(settings: Settings, parts: Parts) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(lambda: nullcontext(parts)),
+        http=Connection,
         log_config=None,
         access_log=False,  # URLs hold questions
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=False,  # web/proxied.py reads them
         timeout_graceful_shutdown=LAST_WRITES + 1,  # for handlers that do not end with their connection
         ws_max_size=settings.max_body,
         ws_ping_interval=20,

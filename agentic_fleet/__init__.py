@@ -8,7 +8,7 @@ The rooms, and what may import what (downwards only; tests/test_architecture.py 
     workflows/   thinking: the team                    (Agent Framework and DSPy live here)
     runs/        running: one scope, one log per run   (anyio and nothing else)
     store/       memory that lasts                     (the database driver lives here)
-    plain data   events, turns, conversations, jsontext, settings, context, errors
+    plain data   events, turns, conversations, jsontext, settings, proxies, context, errors
 
 The path of one message: ``web`` checks the words and calls ``runs.start``; ``runs`` gives the run a scope and calls
 the workflow; the workflow emits events; ``runs`` numbers them, has ``store`` keep them and then shows them in its

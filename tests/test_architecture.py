@@ -19,7 +19,7 @@ ROOMS = {
     "xllamacpp": {"workflows"},
     "mcp": {"workflows"},
     "sqlite3": {"store"},
-    "uvicorn": {"testing"},
+    "uvicorn": {"testing", "connection.py"},
     "httpx": {"testing"},
     "httpx_sse": {"testing"},
     "websockets": {"testing"},

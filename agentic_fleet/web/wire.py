@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
+import anyio
 from msgspec import Meta, Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,6 +23,9 @@ from agentic_fleet.turns import Ask, Mode, OnDisconnect, ReasoningEffort, RunSta
 from agentic_fleet.web.parts import parts_of
 
 T = TypeVar("T", bound=Struct)
+
+BODY_TIME = 30.0
+"""Seconds for a request's body."""
 
 Id = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 Limit = Annotated[int, Meta(ge=1, le=100)]
@@ -130,7 +134,7 @@ class Cursor(NamedTuple):
 async def body(request: Request, shape: type[T]) -> T:
     """The request's JSON; no body at all counts as `{}`.
 
-    HTTPException 413, 415 and 400 (not JSON); Invalid when it is JSON of another shape.
+    HTTPException 408, 413, 415 and 400 (not JSON); Invalid when it is JSON of another shape.
     """
     raw = await _read(request, parts_of(request).settings.max_body)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -206,12 +210,14 @@ def wants(request: Request, media_type: str) -> bool:
 
 async def _read(request: Request, limit: int) -> bytes:
     raw = bytearray()
-    async with aclosing(request.stream()) as chunks:
-        async for chunk in chunks:
-            raw += chunk
-            if len(raw) > limit:
-                raise HTTPException(413, f"The body is larger than {limit} bytes.")
-    return bytes(raw)
+    with anyio.move_on_after(BODY_TIME):
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                raw += chunk
+                if len(raw) > limit:
+                    raise HTTPException(413, f"The body is larger than {limit} bytes.")
+        return bytes(raw)
+    raise HTTPException(408, f"The body took longer than {BODY_TIME:g} s.", {"Connection": "close"})
 
 
 def _number(text: str) -> int | str:

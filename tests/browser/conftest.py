@@ -21,6 +21,7 @@ FLAGS = [
     "--disable-sync",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-crash-reporter",
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no traffic but to loopback, whatever a page asks for
 ]
@@ -34,8 +35,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-async def chromium() -> AsyncIterator[Browser]:
-    executable = needed("chromium")
+def executable() -> str:
+    return needed("chromium")
+
+
+@pytest.fixture(scope="session")
+async def chromium(executable: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=executable, args=FLAGS, chromium_sandbox=os.geteuid() != 0

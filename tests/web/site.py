@@ -13,6 +13,7 @@ from httpx_sse import EventSource
 from starlette.routing import BaseRoute
 
 from agentic_fleet.about import AgentCard, Check
+from agentic_fleet.connection import Connection
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import Store
@@ -141,7 +142,12 @@ async def site(
 
     app = create_app(open_parts)
     app.router.routes.extend(more)
-    as_deployed = {"proxy_headers": False, "ws_max_size": settings.max_body, "ws_per_message_deflate": False}
+    as_deployed: dict[str, Any] = {
+        "http": Connection,
+        "proxy_headers": False,
+        "ws_max_size": settings.max_body,
+        "ws_per_message_deflate": False,
+    }
     async with serving(app, **as_deployed) as url:
         with anyio.fail_after(10):
             async with httpx.AsyncClient(base_url=url, timeout=10, verify=False) as http:

@@ -1,5 +1,7 @@
 """What a proxy in front says, and the path it serves us under."""
 
+from typing import Any
+
 import pytest
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
@@ -31,11 +33,12 @@ async def tell_socket(socket: WebSocket) -> None:
 WHO = [Route("/who", tell), WebSocketRoute("/who", tell_socket)]
 
 
-async def who(it: Site, headers: dict[str, str]) -> list[str]:
-    """As HTTP and as WebSocket handlers see it."""
+async def who(it: Site, headers: dict[str, str], address: str = "127.0.0.1") -> list[str]:
+    """As HTTP and as WebSocket handlers see it. `address` is the socket's own."""
     answer = (await it.http.get("/who", headers=headers)).json()
     url = it.url.replace("http", "ws") + "/who"
-    async with connect(url, proxy=None, compression=None, additional_headers=headers) as socket:
+    more: dict[str, Any] = {"additional_headers": headers, "local_addr": (address, 0)}
+    async with connect(url, proxy=None, compression=None, **more) as socket:
         return [answer, str(await socket.recv())]
 
 

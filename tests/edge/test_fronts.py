@@ -1,0 +1,115 @@
+"""The service as its clients see it: directly, behind nginx and behind Caddy, at the root and under a path."""
+
+import httpx
+import pytest
+
+from tests.edge.fronts import FRONTS, fronted
+from tests.script import Paced
+from tests.web.peer import chat
+from tests.web.site import seqs, types
+
+fronts = pytest.mark.parametrize(("kind", "root"), FRONTS, ids=lambda part: part or "root")
+BIG = "x" * 3000  # over the sizes from which proxies begin to buffer and to compress
+
+
+@fronts
+async def test_each_event_arrives_before_the_next_is_made(kind: str, root: str) -> None:
+    script = Paced()
+    async with fronted(kind, root, script) as it:
+        run = await it.start()
+        path, zipped = f"/api/v1/runs/{run['run_id']}/events", {"Accept-Encoding": "gzip"}
+        async with it.stream(path, zipped) as early, it.stream(path + "?fields=lean", zipped) as lean:
+            assert early.response.headers["content-type"].startswith("text/event-stream")
+            for token in ("a", "b", BIG, "c", BIG + "d", "e"):
+                script.step(token)
+                assert (await early.until(token))[-1]["delta"] == (await lean.until(token))[-1]["delta"]
+            script.finish()
+            assert types(await early.rest()) == types(await lean.rest()) == ["response.completed", "done"]
+
+
+@fronts
+async def test_a_question_that_is_answered_by_its_stream_streams(kind: str, root: str) -> None:
+    script = Paced()
+    async with fronted(kind, root, script) as it:
+        async with it.stream("/api/chat/c1/stream?message=hello") as reader:
+            for token in ("a", BIG, "b"):
+                script.step(token)
+                await reader.until(token)
+            script.finish()
+            assert types(await reader.rest())[-1] == "done"
+    assert len(it.script.turns) == 1
+
+
+@fronts
+async def test_a_reader_resumes_exactly_and_a_finished_run_stops_it(kind: str, root: str) -> None:
+    script = Paced()
+    async with fronted(kind, root, script) as it:
+        run = await it.start()
+        path = f"/api/v1/runs/{run['run_id']}/events"
+        script.step("a", "b")
+        async with it.stream(path) as reader:
+            seen = await reader.until("a")
+        script.step("c")
+        script.finish()
+        seen += await it.read(path, {"Last-Event-ID": seen[-1]["id"]})
+        assert seqs(seen) == list(range(1, 7))
+        over = await it.http.get(path, headers={"Last-Event-ID": seen[-1]["id"]})
+        assert (over.status_code, over.content) == (204, b"")
+
+
+@fronts
+async def test_a_socket_asks_watches_and_cancels(kind: str, root: str) -> None:
+    script = Paced()
+    async with fronted(kind, root, script) as it, chat(it) as peer:
+        await peer.say({"type": "task", "message": "hello"})
+        assert (await peer.hear())["type"] == "connected"
+        for token in ("a", BIG, "b"):
+            script.step(token)
+            assert (await peer.hear())["delta"] == token
+        await peer.say({"type": "cancel"})
+        assert types(await peer.until_done()) == ["cancelled", "done"]
+
+
+@fronts
+async def test_a_run_is_cancelled_and_its_stream_says_so(kind: str, root: str) -> None:
+    script = Paced()
+    async with fronted(kind, root, script) as it:
+        run = await it.start()
+        async with it.stream(f"/api/v1/runs/{run['run_id']}/events") as reader:
+            script.step("a")
+            await reader.until("a")
+            ended = await it.http.post(f"/api/v1/runs/{run['run_id']}/cancel")
+            assert ended.json()["status"] == "cancelled"
+            assert types(await reader.rest()) == ["cancelled", "done"]
+
+
+@fronts
+async def test_the_service_learns_that_its_reader_has_left(kind: str, root: str) -> None:
+    script = Paced()
+    async with fronted(kind, root, script, disconnect_grace=0) as it:
+        async with it.stream("/api/chat/c1/stream?message=hello&on_disconnect=cancel") as reader:
+            script.step("a")
+            run_id = (await reader.until("a"))[-1]["workflow_id"]
+        await script.left.wait()
+        await it.runs.idle()
+        assert (await it.get(f"/api/v1/runs/{run_id}"))["status"] == "cancelled"
+
+
+@fronts
+async def test_links_lead_back_through_the_front(kind: str, root: str) -> None:
+    async with fronted(kind, root) as it:
+        conversation = (await it.http.post("/api/v1/conversations")).json()["id"]
+        started = await it.http.post(f"/api/v1/conversations/{conversation}/runs", json={"message": "hi"})
+        index = await it.http.get("/")
+        for link in (started.headers["location"], *index.json()["links"]):
+            assert link.startswith(root + "/")
+            found = await it.http.get(httpx.URL(it.url).copy_with(path=link))
+            assert found.status_code in (200, 426), link
+
+
+@fronts
+async def test_a_neighbour_of_the_path_is_not_the_service(kind: str, root: str) -> None:
+    async with fronted(kind, root) as it:
+        for path in ("/fleetX/health", "/fleetX", "/elsewhere"):
+            answer = await it.http.get(httpx.URL(it.url).copy_with(path=path))
+            assert answer.status_code == 404, path
