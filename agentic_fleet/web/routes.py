@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from agentic_fleet.web import callers, openapi, rest, socket, sse, views, wire
+from agentic_fleet.web import callers, execution, openapi, rest, sessions, socket, sse, views, wire
 from agentic_fleet.web.door import chat, models, responses, shapes
 from agentic_fleet.web.door.chat_words import ChatBody
 from agentic_fleet.web.door.responses_words import ResponsesBody
@@ -150,6 +150,33 @@ ROUTES: list[BaseRoute] = [
     Resource(
         "/api/v1/agents",
         GET=Operation(handler=rest.list_agents, summary="The team", answers={200: list[views.AgentView]}),
+    ),
+    Resource(
+        "/api/v1/run",
+        POST=Operation(
+            handler=execution.execute,
+            summary="Ask and wait: the answer comes when the run has ended or waits for a human; leaving cancels it",
+            body=execution.RunBody,
+            answers={200: execution.ExecutionView},
+        ),
+    ),
+    Resource(
+        "/api/v1/sessions",
+        GET=Operation(
+            handler=sessions.list_sessions,
+            summary="The caller's runs in the original's words, newest first",
+            query=(wire.PageQuery,),
+            answers={200: list[sessions.SessionView]},
+        ),
+    ),
+    Resource(
+        "/api/v1/sessions/{workflow_id}",
+        GET=Operation(
+            handler=sessions.show_session,
+            summary="A run in the original's words",
+            answers={200: sessions.SessionView},
+        ),
+        DELETE=Operation(handler=sessions.cancel_session, summary="End a run; may be repeated", answers={204: None}),
     ),
     Resource(
         "/api/chat/{conversation_id}/stream",

@@ -5,7 +5,7 @@ the stored bytes; whatever is ready goes out in one write.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
 import anyio
 from sse_starlette.sse import SendTimeoutError
@@ -17,8 +17,9 @@ from agentic_fleet import events
 from agentic_fleet.errors import BadCursor, Conflict, FleetError, NotFound
 from agentic_fleet.events import Record, StreamEventType
 from agentic_fleet.runs import Watch
-from agentic_fleet.turns import LIVE, Ask
+from agentic_fleet.turns import LIVE, Ask, RunStatus
 from agentic_fleet.web import views, wire
+from agentic_fleet.web.merging import merged
 from agentic_fleet.web.parts import Parts, parts_of, streams_of
 from agentic_fleet.web.tail import Tail, event_stream
 
@@ -30,6 +31,8 @@ WRITE = 256 * 1024
 """Bytes of frames joined into one write: what a stalled reader holds in our memory."""
 RECENT = 60_000
 """Milliseconds after a run's end in which an unread answer is taken for a lost connection, not for a new question."""
+PACE = 0.05
+"""Seconds between two writes to a page of the chat protocol; what comes meanwhile is merged. Nobody reads faster."""
 LAST_NOTE = 2.0
 """Seconds for noting that `done` was sent."""
 
@@ -42,8 +45,10 @@ class ChatSSEHandler:
     `opening` validates, may start a run, and gives the watch; what it raises becomes a status code, never a stream.
     """
 
-    def __init__(self, request: Request, query: wire.StreamQuery, opening: Opening) -> None:
+    def __init__(self, request: Request, query: wire.StreamQuery, opening: Opening, *, paced: bool = False) -> None:
+        """`paced` is for pages that draw at every event: few writes, and adjacent deltas in one event."""
         self._request = request
+        self._paced = paced
         self._settings = parts_of(request).settings
         self._lean = query.lean
         self._opening = opening
@@ -70,8 +75,7 @@ class ChatSSEHandler:
             except FleetError as error:
                 logger.warning("a stream broke off: %s", error)  # its reader resumes by cursor
                 return
-            chunks = [self._heartbeat()] if records is None else _joined(watch.run_id, records, self._lean)
-            for chunk in chunks:
+            for chunk in self._frames(watch.run_id, records):
                 yield first + chunk
                 first = b""
             if watch.over:
@@ -79,6 +83,13 @@ class ChatSSEHandler:
                 return
             if records is not None and not records:  # the service leaves, or the conversation was dropped
                 return
+            if self._paced:
+                await anyio.sleep(PACE)
+
+    def _frames(self, run_id: str, records: Sequence[Record] | None) -> Iterable[bytes]:
+        if records is None:
+            return [self._heartbeat()]
+        return _joined(run_id, merged(records) if self._paced else records, self._lean)
 
     def _heartbeat(self) -> bytes:
         body = views.notice(StreamEventType.HEARTBEAT)
@@ -107,7 +118,7 @@ async def chat_stream(request: Request) -> Response | ChatSSEHandler:
             return await _resumed(parts, conversation_id, found)
         return await _asked(parts, conversation_id, wire.query(request, wire.AskWords).ask())
 
-    return ChatSSEHandler(request, query, opening)
+    return ChatSSEHandler(request, query, opening, paced=True)
 
 
 async def _resumed(parts: Parts, conversation_id: str, found: wire.Cursor) -> Watch:
@@ -133,15 +144,19 @@ async def _asked(parts: Parts, conversation_id: str, ask: Ask) -> Watch:
 
 
 async def _repeated(parts: Parts, conversation_id: str, ask: Ask) -> str | None:
-    """The conversation's newest run, when it has this question and an answer that nobody has read to its end."""
+    """The conversation's newest run, when it has this question and an answer that nobody has read to its end.
+
+    Not one that was cancelled: a page closes its stream when it cancels, and asking again then means it.
+    """
     for state in await parts.runs.page(conversation_id=conversation_id, limit=1):
         recent = state.completed_at is not None and events.now() - state.completed_at < RECENT
-        if state.task == ask.message and (state.status in LIVE or (recent and not state.done_read)):
+        unread = recent and not state.done_read and state.status is not RunStatus.CANCELLED
+        if state.task == ask.message and (state.status in LIVE or unread):
             return state.run_id
     return None
 
 
-def _joined(run_id: str, records: Sequence[Record], lean: bool) -> Iterator[bytes]:
+def _joined(run_id: str, records: Iterable[Record], lean: bool) -> Iterator[bytes]:
     """The frames of `records`, joined into chunks of about WRITE bytes."""
     frames, size = [], 0
     for record in records:

@@ -25,7 +25,7 @@ from agentic_fleet.testing import (
 from agentic_fleet.testing.client import AskOptions
 from agentic_fleet.testing.server import serving
 from agentic_fleet.testing.stream import Transport
-from agentic_fleet.turns import Ask
+from agentic_fleet.web.wire import AskWords
 
 both = pytest.mark.parametrize("transport", ["sse", "websocket"])
 LONG = Reply(tokens=[f"word{number} " for number in range(60)])
@@ -215,7 +215,7 @@ async def test_events_say_what_the_run_came_to(fleet: Fleet, model: ScriptedMode
 
 
 def test_every_option_of_an_ask_can_be_given() -> None:
-    assert set(AskOptions.__annotations__) | {"message"} == set(Ask.__dataclass_fields__)
+    assert set(AskOptions.__annotations__) | {"message"} == set(AskWords.__struct_fields__)
 
 
 async def test_a_log_of_several_pages_is_read_whole(
