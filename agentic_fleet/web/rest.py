@@ -23,7 +23,15 @@ PING = 2.0
 
 async def index(request: Request) -> Response:
     wire.query(request, wire.NoQuery)
-    paths = ["/health", "/ready", "/openapi.json", "/api/v1/agents", "/api/v1/conversations", "/api/v1/runs"]
+    paths = [
+        "/health",
+        "/ready",
+        "/openapi.json",
+        "/api/v1/agents",
+        "/api/v1/conversations",
+        "/api/v1/runs",
+        "/v1/models",
+    ]
     links = [link(request, path) for path in (*paths, "/api/ws/chat")]
     index: views.IndexView = {"service": "AgenticFleet", "version": __version__, "links": links}
     return views.reply(index)
