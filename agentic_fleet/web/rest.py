@@ -32,7 +32,7 @@ async def index(request: Request) -> Response:
         "/api/v1/runs",
         "/v1/models",
     ]
-    links = [link(request, path) for path in (*paths, "/api/ws/chat")]
+    links = [link(request, path) for path in (*paths, "/v1/models", "/api/ws/chat")]
     index: views.IndexView = {"service": "AgenticFleet", "version": __version__, "links": links}
     return views.reply(index)
 
