@@ -19,13 +19,14 @@ The streams:
   over SSE or WebSocket, and resumed by themselves.
 - `relay`: a `Relay` is a wire to the service that a test can cut.
 
-In fixtures of any scope, and in tests without an event loop, use ``with``, and `anyio.run` for what is asynchronous:
-``anyio.run(collect, fleet, "Hello")``. A test that has an event loop may use ``async with``: then the model runs in
+In fixtures of any scope, and in tests without an event loop, use ``with``, and `blocking` for what is asynchronous:
+``blocking(collect, fleet, "Hello")``. A test that has an event loop may use ``async with``: then the model runs in
 that loop, where replies can be held by events.
 
 Errors are of the family `KitError`: `DidNotStart`, `Refused`, `CutOff`, `ScriptUsedUp`.
 """
 
+from agentic_fleet.testing.blocking import blocking
 from agentic_fleet.testing.client import Client, Request, Run
 from agentic_fleet.testing.errors import CutOff, DidNotStart, KitError, Refused, ScriptUsedUp
 from agentic_fleet.testing.event import Event, Events
@@ -53,6 +54,7 @@ __all__ = [
     "ScriptUsedUp",
     "ScriptedModel",
     "answer",
+    "blocking",
     "collect",
     "decision",
     "relay",

@@ -46,7 +46,7 @@ async def collect(
 
     `service` is a fleet, a client or an address. A run that waits for a human is not at its end: read it with `watch`.
     Raises Refused when it is not accepted, TimeoutError (with the events so far) after `within` seconds, and CutOff.
-    In a test without an event loop: ``anyio.run(collect, fleet, "Hello")``.
+    In a test without an event loop: ``blocking(collect, fleet, "Hello")``.
     """
     client, events, run_id = _client(service, api_key), Events(), ""
     try:

@@ -9,7 +9,17 @@ import anyio
 import pytest
 
 from agentic_fleet.errors import BadSetting
-from agentic_fleet.testing import DidNotStart, Fleet, Refused, Reply, ScriptedModel, collect, running_fleet, watch
+from agentic_fleet.testing import (
+    DidNotStart,
+    Fleet,
+    Refused,
+    Reply,
+    ScriptedModel,
+    blocking,
+    collect,
+    running_fleet,
+    watch,
+)
 from agentic_fleet.testing import fleet as fleet_module
 from agentic_fleet.testing.process import Process
 
@@ -26,7 +36,7 @@ def alive(pid: int) -> bool:
 
 def test_it_runs_in_a_block_and_leaves_nothing(shared_model: ScriptedModel) -> None:
     with running_fleet(shared_model) as fleet:
-        assert anyio.run(collect, fleet, "Hi").text == "Re: Hi"
+        assert blocking(collect, fleet, "Hi").text == "Re: Hi"
         assert fleet.url in fleet.output
         assert (fleet.home / "fleet.db").exists()
     assert not alive(fleet.pid)
@@ -97,9 +107,9 @@ async def test_a_killed_service_goes_on_at_the_same_address_with_what_it_knew(sh
 
 def test_a_restart_may_change_settings(shared_model: ScriptedModel) -> None:
     with running_fleet(shared_model) as fleet:
-        anyio.run(lambda: fleet.restart(max_body=1024))
+        blocking(fleet.restart, max_body=1024)
         with pytest.raises(Refused, match="413"):
-            anyio.run(collect, fleet, "x" * 2000)
+            blocking(collect, fleet, "x" * 2000)
 
 
 async def test_a_stop_lets_live_runs_finish(shared_model: ScriptedModel) -> None:

@@ -7,7 +7,7 @@ import anyio
 import httpx
 import pytest
 
-from agentic_fleet.testing import Body, Reply, ScriptedModel, ScriptUsedUp, decision
+from agentic_fleet.testing import Body, Reply, ScriptedModel, ScriptUsedUp, blocking, decision
 
 SCHEMA = {"type": "object", "properties": {"mode": {"enum": ["fast", "slow"]}, "score": {"type": "integer"}}}
 DECIDE = {"response_format": {"type": "json_schema", "json_schema": {"name": "plan", "schema": SCHEMA}}}
@@ -151,4 +151,4 @@ def test_a_wait_for_what_never_happens_fails(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("agentic_fleet.testing.model.PATIENCE", 0.01)
     never: Callable[[], bool] = lambda: False  # noqa: E731
     with ScriptedModel() as model, pytest.raises(TimeoutError):
-        anyio.run(model.wait_for, never)
+        blocking(model.wait_for, never)

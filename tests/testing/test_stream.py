@@ -17,6 +17,7 @@ from agentic_fleet.testing import (
     Relay,
     Reply,
     ScriptedModel,
+    blocking,
     collect,
     relay,
     running_fleet,
@@ -48,8 +49,8 @@ async def test_a_run_is_collected_to_its_end(fleet: Fleet, model: ScriptedModel,
     assert events == await fleet.log(events[0].run_id)
 
 
-def test_a_test_without_an_event_loop_collects_by_anyio_run(fleet: Fleet, model: ScriptedModel) -> None:
-    assert anyio.run(collect, fleet.url, "Hello").text == "Re: Hello"
+def test_a_test_without_an_event_loop_collects_by_blocking(fleet: Fleet, model: ScriptedModel) -> None:
+    assert blocking(collect, fleet.url, "Hello").text == "Re: Hello"
 
 
 @both
@@ -227,3 +228,10 @@ async def test_a_log_of_several_pages_is_read_whole(
         monkeypatch.setattr("agentic_fleet.testing.client.PAGE", size)
         assert await fleet.log(events[0].run_id) == events
         assert await fleet.log(events[0].run_id, after=5) == events[5:]
+
+
+def test_blocking_works_beside_an_event_loop_that_is_busy(fleet: Fleet, model: ScriptedModel) -> None:
+    async def busy() -> Events:
+        return blocking(collect, fleet, "Hi", mode="fast")
+
+    assert blocking(busy).text == "Re: Hi"

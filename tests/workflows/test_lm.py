@@ -39,7 +39,7 @@ async def lm(endpoint: Endpoint) -> AsyncIterator[Any]:
 
 async def test_a_decision_is_made_by_a_schema(lm: Any, fake: FakeOpenAI) -> None:
     plan = await dspy.Predict(Plan).acall(task="paint the shed")
-    assert (plan.mode, plan.score) == ("fast", 7)
+    assert (plan.mode, plan.score) == ("fast", 9)
     (call,) = fake.calls
     assert call.body["response_format"]["json_schema"]["schema"]["required"] == ["mode", "score"]
     assert call.body["response_format"]["json_schema"]["strict"] is True
