@@ -29,7 +29,7 @@ class Event(StreamEvent, frozen=True, kw_only=True):
 
     @property
     def seq(self) -> int:
-        """Its place in the run's log. Begins at 1 and rises; gaps are legal, repetitions are not."""
+        """Its place in the run's log. Begins at 1 and rises; deltas that came joined leave gaps."""
         return int(self.id.partition(":")[2])
 
 
