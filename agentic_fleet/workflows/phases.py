@@ -45,13 +45,14 @@ class Analysis(Executor):
 
     @handler
     async def analyse(self, _: Begun, context: WorkflowContext[Analysed]) -> None:
-        with phase(self._shift, "analysis"):
+        with phase(self._shift, "analysis") as desk:
             plan = await self._decisions.plan(self._shift.turn.ask, self._shift.turn.history)
         data = {
             "complexity": plan.complexity,
             "capabilities": list(plan.capabilities),
             "decided_by": plan.decided_by,
             "cached": plan.cached,
+            **desk.usage.data,
         }
         text = f"A {plan.complexity} task that calls for {spoken(plan.capabilities)}."
         await _announce(context, "analysis", text, data)
@@ -68,9 +69,11 @@ class Routing(Executor):
     @handler
     async def route(self, message: Analysed, context: WorkflowContext[Routed]) -> None:
         plan, turn = message.plan, self._shift.turn
+        spent: dict[str, Any] = {}
         if turn.ask.require_plan_approval:
             with phase(self._shift, "routing") as desk:
                 plan = await approved(plan, desk, lambda said: self._decisions.plan(turn.ask, turn.history, said))
+                spent = desk.usage.data
         data = {
             "mode": plan.mode,
             "agents": list(plan.agents),
@@ -79,6 +82,7 @@ class Routing(Executor):
             "tools": list(plan.tools),
             "reason": plan.reason,
             "decided_by": plan.decided_by,
+            **spent,
         }
         await _announce(context, "routing", f"{spoken(plan.agents).capitalize()}: {plan.mode}.", data)
         await context.send_message(Routed(plan=plan))
@@ -102,7 +106,7 @@ class Execution(Executor):
             raise CheckpointUnreadable("The team has changed since this checkpoint was made: begin with another one.")
         shift = _refining(self._shift, message.best) if message.best else self._shift
         try:
-            with phase(self._shift, "execution", message.round):
+            with phase(self._shift, "execution", message.round) as desk:
                 answer = await self._ways[message.plan.mode](shift, message.plan)
         except (ModelFailed, TimedOut) as error:
             if message.best is None:
@@ -112,7 +116,12 @@ class Execution(Executor):
             await _announce(context, "execution", "The refinement failed: the answer before it stands.", data)
             await context.send_message(Settled(best=message.best))
         else:
-            data = {"agents": list(answer.agents), "failed": dict(answer.failed), "round": message.round}
+            data = {
+                "agents": list(answer.agents),
+                "failed": dict(answer.failed),
+                "round": message.round,
+                **desk.usage.data,
+            }
             await _announce(context, "execution", f"{spoken(answer.agents).capitalize()} finished.", data)
             await context.send_message(Worked(task=message, answer=answer))
 
@@ -127,13 +136,14 @@ class Progress(Executor):
     @handler
     async def assess(self, message: Worked, context: WorkflowContext[Assessed]) -> None:
         answer, fast = message.answer, message.task.plan.mode == "fast"
-        with phase(self._shift, "progress", message.task.round):
+        with phase(self._shift, "progress", message.task.round) as desk:
             task = self._shift.turn.ask.message
             assessment = await self._decisions.assess(task, answer.text, cut=answer.cut, fast=fast)
         data = {
             "verdict": assessment.verdict,
             "decided_by": assessment.decided_by,
             "round": message.task.round,
+            **desk.usage.data,
         }
         await _announce(context, "progress", _PROGRESS[assessment.verdict], data)
         await context.send_message(Assessed(task=message.task, draft=Draft(answer=answer, assessment=assessment)))
