@@ -21,11 +21,12 @@ from agentic_fleet.workflows.approval import approved
 from agentic_fleet.workflows.cues import spoken
 from agentic_fleet.workflows.decisions import Decisions
 from agentic_fleet.workflows.desk import Desk, at
+from agentic_fleet.workflows.judge import flag_of
 from agentic_fleet.workflows.mapping import PHASE, REFINEMENT, Phase, Refinement
 from agentic_fleet.workflows.messages import Analysed, Assessed, Begun, Draft, Routed, Settled, Worked
 from agentic_fleet.workflows.modes import MODES, Answer, Shift
 from agentic_fleet.workflows.orchestrations import discussion, handoff
-from agentic_fleet.workflows.plans import Assessment, Plan, Work
+from agentic_fleet.workflows.plans import Flag, Plan, Work
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class Quality(Executor):
     @handler
     async def score(self, message: Assessed, context: WorkflowContext[Routed, Result]) -> None:
         task, assessment = message.task, message.draft.assessment
-        flag = self._flag(assessment)
+        flag = self._flag(message.draft)
         data = {
             "score": assessment.score,
             "flag": flag,
@@ -181,19 +182,19 @@ class Quality(Executor):
 
     @handler
     async def settle(self, message: Settled, context: WorkflowContext[Routed, Result]) -> None:
-        answer, assessment = message.best.answer, message.best.assessment
+        answer = message.best.answer
         await context.yield_output(
             Result(
                 text=answer.text,
                 author=answer.agent,
                 agent_id=answer.agent,
-                quality_score=assessment.score,
-                quality_flag=self._flag(assessment),
+                quality_score=message.best.assessment.score,
+                quality_flag=self._flag(message.best),
             )
         )
 
-    def _flag(self, assessment: Assessment) -> str | None:
-        return None if assessment.score >= self._bounds.pass_score else "low_confidence"
+    def _flag(self, draft: Draft) -> Flag | None:
+        return flag_of(draft.answer.text, draft.assessment.score, self._bounds.pass_score)
 
     def _worth_another(self, message: Assessed) -> bool:
         """Not when it is good enough, and no further than rounds make it better. A fast answer is to be fast."""
