@@ -12,10 +12,10 @@ from agentic_fleet.learning.examples import Example, read_examples
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.sqlite import open_sqlite
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Ask, RunStatus
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.fleet import Fleet
-from tests.fake_openai import FakeOpenAI
 from tests.workflows.team import TASK, Script, bounded, fleet_over, paying_fleet, plan, says
 from tests.workflows.test_pauses import PAY, payers
 

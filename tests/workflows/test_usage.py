@@ -6,9 +6,10 @@ import anyio
 import pytest
 
 from agentic_fleet.events import StreamEvent, StreamEventType
+from agentic_fleet.testing import Body, Reply
+from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.usage import Usage
-from tests.fake_openai import Body, FakeOpenAI, Reply
 from tests.workflows.team import (
     Notebook,
     Screen,
