@@ -1,4 +1,4 @@
-"""The process: settings -> store -> model -> fleet -> runs -> Starlette -> uvicorn, and the signals.
+"""The process: settings -> store -> model -> fleet -> learning -> runs -> Starlette -> uvicorn, and the signals.
 
 `python app.py` is how the service runs: it owns the listening socket and the signals, drains at the first SIGTERM or
 SIGINT, stops at the second or when the grace is over, and exits with 0. `app` is for `uvicorn app:app`, where uvicorn
@@ -20,6 +20,7 @@ from agentic_fleet import __version__
 from agentic_fleet.connection import Connection
 from agentic_fleet.errors import BadSetting, FleetError, innermost
 from agentic_fleet.home import open_home
+from agentic_fleet.learning import open_learning
 from agentic_fleet.listener import listen
 from agentic_fleet.logs import configure_logging, mute_the_wire
 from agentic_fleet.runs import Runs
@@ -37,14 +38,19 @@ LAST_WRITES = 5
 
 @asynccontextmanager
 async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """The rooms, opened in order and closed in reverse: connections, runs, tools, model, store."""
+    """The rooms, opened in order and closed in reverse: connections, runs, late scores, tools, model, store."""
     with open_home(settings.home):
         async with open_sqlite(settings.home / "fleet.db") as store, open_model(settings) as model:
-            async with open_fleet(settings, model) as fleet, Runs.open(store, fleet, settings) as runs:
+            async with (
+                open_fleet(settings, model) as fleet,
+                open_learning(settings, store, fleet, pass_score=fleet.roster.bounds.pass_score) as learning,
+                Runs.open(store, fleet, settings, middleware=learning.middleware, scores_late=True) as runs,
+            ):
                 yield Parts(
                     settings=settings,
                     store=store,
                     runs=runs,
+                    learning=learning,
                     agents=fleet.roster.cards(model.name),
                     check_model=model.check,
                     check_tools=lambda: fleet.checks,

@@ -123,6 +123,20 @@ class Settings:
         "FLEET_TRUSTED_PROXIES", (), "addresses and networks whose X-Forwarded headers count, comma-separated"
     )
 
+    history: str = _knob(
+        "FLEET_HISTORY",
+        "on",
+        "whether the history and the examples keep what runs did: questions, answers, decisions",
+        choices=("on", "off"),
+    )
+    examples_bytes: int = _knob(
+        "FLEET_EXAMPLES_BYTES",
+        16_777_216,
+        "bytes of logs/dspy_examples.jsonl before it is put aside as .1, in place of the last one; 0 keeps none",
+        low=0,
+        high=1_000_000_000,
+    )
+
     log: str = _knob("FLEET_LOG", "console", "form of the log", choices=("console", "json"))
     log_level: str = _knob(
         "FLEET_LOG_LEVEL", "INFO", "least level logged", choices=("DEBUG", "INFO", "WARNING", "ERROR")

@@ -58,6 +58,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     caller: str = "local"
     model: str = ""
     program_version: str = ""
+    more: dict[str, Any] = {}  # what its original form said beyond this (see converter.py)
 
     @property
     def answer(self) -> str:

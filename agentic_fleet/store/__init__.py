@@ -4,12 +4,13 @@ Every method either has happened, durably and whole, when it returns, or raises 
 was cancelled while it waited may still happen, except `append`: the log of a run shows what the store has.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentic_fleet.conversations import NEW_CHAT, Conversation, Message, Opening
 from agentic_fleet.events import Record
+from agentic_fleet.executions import Execution, Quality
 from agentic_fleet.turns import Checkpoint, RunState, RunStatus
 
 KEY_LIFETIME = 24 * 3600 * 1000
@@ -113,6 +114,35 @@ class Store(Protocol):
 
     async def steps(self, run_id: str) -> dict[str, bytes]:
         """The outcomes of all its steps by their keys, in no order; empty for an unknown run."""
+        ...
+
+    async def keep_execution(self, execution: Execution) -> None:
+        """Keep it, or replace the run's earlier one, whose feedback stays. NotFound when its conversation is gone."""
+
+    async def execution(self, workflow_id: str, *, owner: str) -> Execution:
+        """NotFound."""
+        ...
+
+    async def executions(self, *, owner: str, limit: int, offset: int) -> list[Execution]:
+        """The one of the newest run first."""
+        ...
+
+    async def drop_execution(self, workflow_id: str, *, owner: str) -> None:
+        """NotFound. The run stays."""
+
+    async def drop_executions(self, *, owner: str) -> list[str]:
+        """Forget all of the owner's; which ones they were."""
+        ...
+
+    async def score_answer(self, run_id: str, quality: Quality, *, feedback: Mapping[str, Any] | None = None) -> None:
+        """Give the run's answer that quality: its message, the run and its execution, in one step. Pending no more.
+
+        A human's word counts always, and the last one stays. Any other quality is for an answer that is pending.
+        NotFound when there is no such answer.
+        """
+
+    async def unscored(self, *, limit: int) -> list[str]:
+        """The runs whose answers are pending, the oldest answer first."""
         ...
 
     async def ping(self) -> None:

@@ -3,12 +3,14 @@
 No method awaits anything, so each is one step; each checks everything before it changes anything.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from agentic_fleet.conversations import NEW_CHAT, Conversation, Message, Opening
 from agentic_fleet.errors import Conflict, KeyReused, NotFound, StoreFailed
 from agentic_fleet.events import Record
+from agentic_fleet.executions import Execution, Quality
 from agentic_fleet.store import KEY_LIFETIME, IdempotencyKey
 from agentic_fleet.turns import LIVE, Checkpoint, RunState, RunStatus
 
@@ -24,6 +26,7 @@ class MemoryStore:
         self._checkpoints: dict[str, dict[str, Checkpoint]] = {}  # run id -> checkpoint id -> checkpoint
         self._steps: dict[str, dict[str, bytes]] = {}  # run id -> key -> value
         self._keys: dict[tuple[str, str], tuple[str, RunState]] = {}  # owner, key -> fingerprint, the run as it started
+        self._executions: dict[str, Execution] = {}
 
     async def add_conversation(self, conversation: Conversation) -> None:
         if conversation.id in self._conversations:
@@ -49,6 +52,7 @@ class MemoryStore:
         self._checkpoints = {id: kept for id, kept in self._checkpoints.items() if id in self._runs}
         self._steps = {id: kept for id, kept in self._steps.items() if id in self._runs}
         self._keys = {key: kept for key, kept in self._keys.items() if kept[1].run_id in self._runs}
+        self._executions = {id: e for id, e in self._executions.items() if e.conversation_id != conversation_id}
 
     async def messages(self, conversation_id: str, *, limit: int) -> list[Message]:
         found = self._messages_of(conversation_id)
@@ -157,6 +161,50 @@ class MemoryStore:
 
     async def steps(self, run_id: str) -> dict[str, bytes]:
         return dict(self._steps.get(run_id, {}))
+
+    async def keep_execution(self, execution: Execution) -> None:
+        if execution.conversation_id is not None and execution.conversation_id not in self._conversations:
+            raise NotFound("There is no such conversation.")
+        if kept := self._executions.get(execution.workflow_id):
+            execution = replace(kept, account=execution.account, quality=execution.quality)
+        self._executions[execution.workflow_id] = replace(execution, feedback=kept.feedback if kept else None)
+
+    async def execution(self, workflow_id: str, *, owner: str) -> Execution:
+        if (kept := self._executions.get(workflow_id)) is None or kept.owner != owner:
+            raise NotFound("There is no such execution.")
+        return kept
+
+    async def executions(self, *, owner: str, limit: int, offset: int) -> list[Execution]:
+        found = [kept for kept in reversed(self._executions.values()) if kept.owner == owner]
+        return sorted(found, key=lambda kept: kept.created_at, reverse=True)[offset : offset + limit]
+
+    async def drop_execution(self, workflow_id: str, *, owner: str) -> None:
+        await self.execution(workflow_id, owner=owner)
+        del self._executions[workflow_id]
+
+    async def drop_executions(self, *, owner: str) -> list[str]:
+        dropped = [id for id, kept in self._executions.items() if kept.owner == owner]
+        self._executions = {id: kept for id, kept in self._executions.items() if kept.owner != owner}
+        return dropped
+
+    async def score_answer(self, run_id: str, quality: Quality, *, feedback: Mapping[str, Any] | None = None) -> None:
+        human = quality.by == "human"
+        scored = [
+            replace(kept, quality_score=quality.score, quality_flag=quality.flag, quality_pending=False)
+            for kept in self._messages.values()
+            if kept.workflow_id == run_id and kept.role == "assistant" and (human or kept.quality_pending)
+        ]
+        if not scored:
+            raise NotFound("There is no such answer.")
+        self._messages.update((message.id, message) for message in scored)
+        self._runs[run_id] = replace(self._runs[run_id], quality_score=quality.score)
+        if kept := self._executions.get(run_id):
+            said = kept.feedback if feedback is None else feedback
+            self._executions[run_id] = replace(kept, quality=quality, feedback=said)
+
+    async def unscored(self, *, limit: int) -> list[str]:
+        found = [kept.workflow_id for kept in self._messages.values() if kept.quality_pending and kept.workflow_id]
+        return found[:limit]
 
     async def ping(self) -> None:
         pass

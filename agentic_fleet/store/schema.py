@@ -126,7 +126,26 @@ _UNLISTED = (
     f"CREATE INDEX conversations_by_time ON conversations (owner, updated_at) WHERE {LISTED}",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON, _OWNERS, _UNLISTED)
+_HISTORY = (
+    # Of runs, but not theirs: a run that is not kept here (another workflow's) may have one too.
+    """CREATE TABLE executions (
+        position INTEGER PRIMARY KEY,
+        workflow_id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        conversation_id TEXT REFERENCES conversations (id) ON DELETE CASCADE,
+        created_at INTEGER NOT NULL,
+        score REAL,
+        flag TEXT,
+        scored_by TEXT,
+        feedback TEXT,
+        account TEXT NOT NULL
+    )""",
+    "CREATE INDEX executions_by_time ON executions (owner, created_at)",
+    "CREATE INDEX executions_of_conversation ON executions (conversation_id)",
+    "CREATE INDEX unscored_messages ON messages (position) WHERE quality_pending = 1",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON, _OWNERS, _UNLISTED, _HISTORY)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -1,16 +1,18 @@
 """The embedded store: one SQLite file, one writer that commits in groups (writer.py), one reader (reader.py).
 
-The statements are in conversations.py, runs.py and progress.py.
+The statements are in conversations.py, runs.py, progress.py and history.py.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from agentic_fleet.conversations import NEW_CHAT, Conversation, Message, Opening
 from agentic_fleet.events import Record
-from agentic_fleet.store import IdempotencyKey, conversations, progress, runs
+from agentic_fleet.executions import Execution, Quality
+from agentic_fleet.store import IdempotencyKey, conversations, history, progress, runs
 from agentic_fleet.store.reader import Reader, open_reader
 from agentic_fleet.store.writer import Writer, open_writer
 from agentic_fleet.turns import LIVE, Checkpoint, RunState, RunStatus
@@ -86,6 +88,28 @@ class SqliteStore:
 
     async def steps(self, run_id: str) -> dict[str, bytes]:
         return await self._reader.read(lambda db: progress.steps(db, run_id))
+
+    async def keep_execution(self, execution: Execution) -> None:
+        await self._writer.write(lambda db: history.keep(db, execution))
+
+    async def execution(self, workflow_id: str, *, owner: str) -> Execution:
+        return await self._reader.read(lambda db: history.get(db, workflow_id, owner))
+
+    async def executions(self, *, owner: str, limit: int, offset: int) -> list[Execution]:
+        return await self._reader.read(lambda db: history.page(db, owner, limit, offset))
+
+    async def drop_execution(self, workflow_id: str, *, owner: str) -> None:
+        await self._writer.write(lambda db: history.drop(db, workflow_id, owner), durable=True)
+
+    async def drop_executions(self, *, owner: str) -> list[str]:
+        return await self._writer.write(lambda db: history.clear(db, owner), durable=True)
+
+    async def score_answer(self, run_id: str, quality: Quality, *, feedback: Mapping[str, Any] | None = None) -> None:
+        human = quality.by == "human"
+        await self._writer.write(lambda db: history.score(db, run_id, quality, feedback), durable=human)
+
+    async def unscored(self, *, limit: int) -> list[str]:
+        return await self._reader.read(lambda db: history.unscored(db, limit))
 
     async def ping(self) -> None:
         await self._writer.write(_rewrite_version)

@@ -45,7 +45,7 @@ class RunBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return Ask(message=self.task, mode=mode, reasoning_effort=self.reasoning_effort)
 
 
-class ExecutionView(TypedDict):
+class OutcomeView(TypedDict):
     """`result` is null unless the status is completed. `routing` and `quality` are what those phases found, if they
     came to it; `metadata` is the run."""
 
@@ -128,7 +128,7 @@ def _waits(watch: Watch) -> bool:
     return watch.state.status is RunStatus.WAITING and watch.after >= watch.state.last_seq
 
 
-def _execution(outcome: _Outcome) -> ExecutionView:
+def _execution(outcome: _Outcome) -> OutcomeView:
     return {
         "result": outcome.result,
         "status": outcome.state.status,

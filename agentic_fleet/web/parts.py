@@ -12,6 +12,7 @@ from agentic_fleet import context
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.errors import Busy, TooFast
 from agentic_fleet.keys import Keys
+from agentic_fleet.learning import Learning
 from agentic_fleet.rates import Rate
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
@@ -23,6 +24,7 @@ class Parts:
     settings: Settings
     store: Store
     runs: Runs
+    learning: Learning
     agents: Sequence[AgentCard]
     check_model: Callable[[], Check]
     check_tools: Callable[[], Mapping[str, Check]]  # by name; a tool that fails is no failure of the service

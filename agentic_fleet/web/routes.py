@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from agentic_fleet.web import callers, execution, openapi, rest, sessions, socket, sse, views, wire
+from agentic_fleet.web import callers, execution, history, openapi, rest, sessions, socket, sse, views, wire
 from agentic_fleet.web.door import chat, models, responses, shapes
 from agentic_fleet.web.door.chat_words import ChatBody
 from agentic_fleet.web.door.responses_words import ResponsesBody
@@ -148,6 +148,42 @@ ROUTES: list[BaseRoute] = [
         ),
     ),
     Resource(
+        "/api/v1/runs/{run_id}/feedback",
+        POST=Operation(
+            handler=history.give_feedback,
+            summary="Say how good a run's answer is; the last word counts",
+            body=wire.FeedbackBody,
+            answers={200: history.FeedbackView},
+        ),
+    ),
+    Resource(
+        "/api/v1/history",
+        GET=Operation(
+            handler=history.list_executions,
+            summary="What the caller's runs did, newest first",
+            query=(wire.PageQuery,),
+            answers={200: list[history.ExecutionView]},
+        ),
+        DELETE=Operation(
+            handler=history.drop_executions,
+            summary="Forget what all of the caller's runs did; the runs stay",
+            answers={204: None},
+        ),
+    ),
+    Resource(
+        "/api/v1/history/{workflow_id}",
+        GET=Operation(
+            handler=history.show_execution,
+            summary="What a run did",
+            answers={200: history.ExecutionView},
+        ),
+        DELETE=Operation(
+            handler=history.drop_execution,
+            summary="Forget what a run did; the run stays",
+            answers={204: None},
+        ),
+    ),
+    Resource(
         "/api/v1/agents",
         GET=Operation(handler=rest.list_agents, summary="The team", answers={200: list[views.AgentView]}),
     ),
@@ -157,7 +193,7 @@ ROUTES: list[BaseRoute] = [
             handler=execution.execute,
             summary="Ask and wait: the answer comes when the run has ended or waits for a human; leaving cancels it",
             body=execution.RunBody,
-            answers={200: execution.ExecutionView},
+            answers={200: execution.OutcomeView},
         ),
     ),
     Resource(

@@ -18,6 +18,7 @@ from starlette.requests import Request
 
 from agentic_fleet import jsontext
 from agentic_fleet.errors import BadCursor, Invalid, NotFound
+from agentic_fleet.learning.quality import THUMBS, Feedback, Thumb
 from agentic_fleet.store import IdempotencyKey
 from agentic_fleet.turns import Ask, Mode, OnDisconnect, ReasoningEffort, RunStatus
 from agentic_fleet.web.parts import parts_of
@@ -83,6 +84,22 @@ class ResumeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class ConversationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     title: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")] = "New Chat"
+
+
+class FeedbackBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST /api/v1/runs/{id}/feedback"""
+
+    score: Annotated[float, Meta(ge=0, le=10)] | None = None
+    thumb: Thumb | None = None
+    comment: Annotated[str, Meta(max_length=2000)] | None = None
+
+    def feedback(self) -> Feedback:
+        """Raises Invalid unless there is either a score or a thumb."""
+        if self.thumb is None and self.score is not None:
+            return Feedback(score=self.score, comment=self.comment)
+        if self.thumb is not None and self.score is None:
+            return Feedback(score=THUMBS[self.thumb], thumb=self.thumb, comment=self.comment)
+        raise _invalid("score", "give either a score or a thumb")
 
 
 class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):

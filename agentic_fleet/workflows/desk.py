@@ -16,6 +16,7 @@ from typing import Any
 
 from agentic_fleet import jsontext
 from agentic_fleet.turns import Emit, PendingRequest, Turn
+from agentic_fleet.workflows.usage import Usage
 
 
 class Paused(Exception):
@@ -44,6 +45,7 @@ class Desk:
     def __init__(self, turn: Turn, emit: Emit, place: str = "") -> None:
         self.turn = turn
         self.emit = emit
+        self.usage = Usage(kept_counts=not turn.retell)  # of the decisions made here
         self._place = place
         self._met: Counter[str] = Counter()
 
@@ -81,11 +83,13 @@ class Desk:
 class Part:
     """One agent's part of the work.
 
-    `live` once it does something that it had not done before. `pauses` are the questions its tools have met: whoever
-    plays the part raises them as `Paused` when the agent has come to rest, so that its other tools can finish.
+    `live` once it does something that it had not done before. `usage` is what its answers cost. `pauses` are the
+    questions its tools have met: whoever plays the part raises them as `Paused` when the agent has come to rest, so
+    that its other tools can finish.
     """
 
     agent: str
+    usage: Usage
     live: bool = False
     pauses: list[PendingRequest] = field(default_factory=list)
 
@@ -105,9 +109,9 @@ def at(new: Desk) -> Iterator[Desk]:
 
 
 @contextmanager
-def playing(agent: str) -> Iterator[Part]:
+def playing(agent: str, usage: Usage) -> Iterator[Part]:
     """The agent's part, for the block and every task that starts in it."""
-    mine = Part(agent)
+    mine = Part(agent, usage)
     token = part.set(mine)
     try:
         yield mine
@@ -119,3 +123,11 @@ def go_live() -> None:
     """The part at hand does something new from here on."""
     if mine := part.get():
         mine.live = True
+
+
+def usage() -> Usage | None:
+    """Where an answer that comes in is counted; None outside a run."""
+    if mine := part.get():
+        return mine.usage
+    at = desk.get()
+    return at.usage if at else None

@@ -37,6 +37,7 @@ from agentic_fleet.workflows.messages import Begun
 from agentic_fleet.workflows.models import Model
 from agentic_fleet.workflows.modes import Shift
 from agentic_fleet.workflows.phases import Analysis, Execution, Progress, Quality, Routing
+from agentic_fleet.workflows.plans import Assessment
 from agentic_fleet.workflows.spending import counted
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
 
@@ -103,6 +104,10 @@ class Fleet:
     def checks(self) -> Mapping[str, Check]:
         """The state of each tool, as of now."""
         return self._toolbox.checks if self._toolbox else {}
+
+    async def assess(self, task: str, answer: str) -> Assessment:
+        """How good an answer is that was given before; by the model when it can, else by rules."""
+        return await self._decisions.assess(task, answer)
 
     async def run(self, turn: Turn, emit: Emit) -> Result | Pause:
         """See `Workflow.run`. Raises what an agent raised, CheckpointUnreadable when `turn.checkpoint` will not do, and

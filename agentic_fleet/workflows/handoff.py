@@ -25,6 +25,7 @@ from agentic_fleet.workflows.mapping import complete_reasoning, map_update
 from agentic_fleet.workflows.modes import SILENT, Answer, Ended, Shift, unanswered, wished
 from agentic_fleet.workflows.plans import Plan, Said
 from agentic_fleet.workflows.told import Failure, Told, of, thought
+from agentic_fleet.workflows.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Handoff:
         self.answered = False  # the last who spoke had the last word
         self._shift, self._plan = shift, plan
         self._told = Told(shift)
-        self._part = Part(plan.agents[0])
+        self._part = Part(plan.agents[0], self._usage())
         self._scope = anyio.CancelScope()
         self._turns = 0
         self._failure: Step  # of the agent's turn
@@ -52,7 +53,7 @@ class Handoff:
     async def run(self) -> None:
         """Until somebody has the last word. A failure is kept in `failed`; raises Paused."""
         limit = self._shift.bounds.agent_timeout
-        with playing(self._part.agent) as self._part:
+        with playing(self._part.agent, self._part.usage) as self._part:
             try:
                 with self._scope:
                     await self._follow()
@@ -66,7 +67,8 @@ class Handoff:
                 error = unanswered(agent, error) if isinstance(error, ModelFailed) else error
                 logger.warning("a handoff ends with a failed agent: %s: %s", agent, type(error).__name__)
                 self.failed[agent] = error
-                await self._told.tell(("failed", agent, self._turns), of(agent, _TYPE.AGENT_COMPLETE, error=str(error)))
+                ended = of(agent, _TYPE.AGENT_COMPLETE, error=str(error), data=self._part.usage.data or None)
+                await self._told.tell(("failed", agent, self._turns), ended)
             if self._part.pauses:
                 raise Paused(*self._part.pauses)
 
@@ -131,7 +133,7 @@ class Handoff:
     async def _begin(self) -> None:
         self._turns += 1
         self._text = ""
-        agent = self._part.agent
+        agent, self._part.usage = self._part.agent, self._usage()
         self._failure = await self._told.desk.step("failure", jsontext.encode((agent, self._turns)))
         self._scope.deadline = anyio.current_time() + self._shift.bounds.agent_timeout
         about = self._plan.subtasks.get(agent) or self._shift.team[agent].description
@@ -146,11 +148,15 @@ class Handoff:
         for event in complete_reasoning(self._reasoning, agent):
             await self._shift.emit(event)
         self._reasoning = ""
-        events = [of(agent, _TYPE.AGENT_COMPLETE)]
+        events = [of(agent, _TYPE.AGENT_COMPLETE, data=self._part.usage.data or None)]
         if self._text.strip():
             self.said.append((agent, self._text))
             events.insert(0, of(agent, _TYPE.AGENT_OUTPUT, message=self._text))
         await self._told.tell(("end", agent, self._turns), *events)
+
+    def _usage(self) -> Usage:
+        """Of one agent's turn."""
+        return Usage(kept_counts=not self._shift.turn.retell)
 
     def _prompt(self) -> str:
         blocks = [self._shift.turn.ask.message]

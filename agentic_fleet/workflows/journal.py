@@ -13,7 +13,7 @@ import msgspec
 from agentic_fleet import jsontext
 from agentic_fleet.workflows import spending
 from agentic_fleet.workflows.completions import Chunk, Completions
-from agentic_fleet.workflows.desk import desk, go_live
+from agentic_fleet.workflows.desk import desk, go_live, usage
 
 
 class Journaled:
@@ -32,11 +32,13 @@ class Journaled:
         """See `Completions`. An answer from the journal comes in one chunk."""
         at = desk.get()
         step = await at.step("model", jsontext.encode([self.name, body])) if at else None
-        spent = spending.begin()
+        spent, part = spending.begin(), usage()
         if step and step.value is not None:
             kept = msgspec.json.decode(step.value)
             if spent:
                 spent.report(kept.get("usage"))
+            if part and part.kept_counts:
+                part.add(self.name, kept.get("usage"))
             yield kept
             return
         go_live()
@@ -47,6 +49,8 @@ class Journaled:
                 yield chunk
         if spent:
             spent.report(answer.usage)
+        if part:
+            part.add(self.name, answer.usage)
         if at and step and answer.worth_keeping:
             await at.keep(step, jsontext.encode(answer.whole()))
 

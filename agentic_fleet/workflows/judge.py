@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from agentic_fleet.workflows.plans import Assessment, Verdict
+from agentic_fleet.workflows.plans import Assessment, Flag, Verdict
 
 _SOUND = 8.0  # 0..10, for an answer that no rule finds fault with: rules cannot see excellence
 _REFUSAL = re.compile(
@@ -35,6 +35,15 @@ def assess_by_rules(task: str, answer: str, *, cut: bool = False) -> Assessment:
             verdict: Verdict = "continue" if fault is _breaks_off else "refine"
             return Assessment(verdict=verdict, score=score, missing=missing, decided_by="rules")
     return Assessment(verdict="complete", score=_SOUND, decided_by="rules")
+
+
+def flag_of(answer: str, score: float, pass_score: float) -> Flag | None:
+    """What is to be said of an answer beside its score, whoever gave that. A refusal is one also when it was right."""
+    if not answer.strip():
+        return "empty"
+    if _refuses("", answer):
+        return "refusal"
+    return "low_confidence" if score < pass_score else None
 
 
 def _goes_in_circles(task: str, answer: str) -> bool:

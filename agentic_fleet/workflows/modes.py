@@ -22,6 +22,7 @@ from agentic_fleet.workflows.desk import Desk, Part, Paused, at, desk, playing
 from agentic_fleet.workflows.history import both_ends, history_messages
 from agentic_fleet.workflows.mapping import complete_reasoning, map_update
 from agentic_fleet.workflows.plans import Plan, Work
+from agentic_fleet.workflows.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +166,7 @@ async def speak(shift: Shift, agent: str, prompt: str, *, about: str | None, ans
     mine, retell = desk.get() or Desk(shift.turn, shift.emit), shift.turn.retell
     content, own = jsontext.encode((agent, prompt)), mine.part(agent)
     started, ended = await mine.step("started", content), await mine.step("ended", content)
+    usage = Usage(kept_counts=not ended.value)
     if ended.value and not retell:
         return msgspec.json.decode(ended.value, type=Ended).spoken()
     if ended.value:  # played again, it may end otherwise, and ask before it does
@@ -175,20 +177,26 @@ async def speak(shift: Shift, agent: str, prompt: str, *, about: str | None, ans
         await mine.keep(started, b"1")
     try:
         with at(own):
-            spoken = await _in_time(shift, agent, prompt, _TYPE.RESPONSE_DELTA if answering else _TYPE.AGENT_DELTA)
+            text_type = _TYPE.RESPONSE_DELTA if answering else _TYPE.AGENT_DELTA
+            spoken = await _in_time(shift, agent, prompt, text_type, usage)
     except (ModelFailed, TimedOut) as error:
-        await shift.emit(StreamEvent(type=_TYPE.AGENT_COMPLETE, agent_id=agent, author=agent, error=str(error)))
+        await shift.emit(_complete(agent, usage, error=str(error)))
         await mine.keep(ended, jsontext.encode(Ended.by(error)))
         raise
     await shift.emit(StreamEvent(type=_TYPE.AGENT_OUTPUT, agent_id=agent, author=agent, message=spoken.text))
-    await shift.emit(StreamEvent(type=_TYPE.AGENT_COMPLETE, agent_id=agent, author=agent))
+    await shift.emit(_complete(agent, usage))
     await mine.keep(ended, jsontext.encode(Ended(text=spoken.text, cut=spoken.cut)))
     return spoken
 
 
-async def _in_time(shift: Shift, agent: str, prompt: str, text_type: StreamEventType) -> Spoken:
+def _complete(agent: str, usage: Usage, error: str | None = None) -> StreamEvent:
+    data = usage.data or None
+    return StreamEvent(type=_TYPE.AGENT_COMPLETE, agent_id=agent, author=agent, error=error, data=data)
+
+
+async def _in_time(shift: Shift, agent: str, prompt: str, text_type: StreamEventType, usage: Usage) -> Spoken:
     limit = shift.bounds.agent_timeout
-    with anyio.move_on_after(limit) as scope, playing(agent) as part:
+    with anyio.move_on_after(limit) as scope, playing(agent, usage) as part:
         try:
             spoken = await _stream(shift, part, prompt, text_type)
         except ModelFailed as failure:

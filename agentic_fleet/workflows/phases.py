@@ -21,11 +21,12 @@ from agentic_fleet.workflows.approval import approved
 from agentic_fleet.workflows.cues import spoken
 from agentic_fleet.workflows.decisions import Decisions
 from agentic_fleet.workflows.desk import Desk, at
+from agentic_fleet.workflows.judge import flag_of
 from agentic_fleet.workflows.mapping import PHASE, REFINEMENT, Phase, Refinement
 from agentic_fleet.workflows.messages import Analysed, Assessed, Begun, Draft, Routed, Settled, Worked
 from agentic_fleet.workflows.modes import MODES, Answer, Shift
 from agentic_fleet.workflows.orchestrations import discussion, handoff
-from agentic_fleet.workflows.plans import Assessment, Plan, Work
+from agentic_fleet.workflows.plans import Flag, Plan, Work
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +46,14 @@ class Analysis(Executor):
 
     @handler
     async def analyse(self, _: Begun, context: WorkflowContext[Analysed]) -> None:
-        with phase(self._shift, "analysis"):
+        with phase(self._shift, "analysis") as desk:
             plan = await self._decisions.plan(self._shift.turn.ask, self._shift.turn.history)
         data = {
             "complexity": plan.complexity,
             "capabilities": list(plan.capabilities),
             "decided_by": plan.decided_by,
             "cached": plan.cached,
+            **desk.usage.data,
         }
         text = f"A {plan.complexity} task that calls for {spoken(plan.capabilities)}."
         await _announce(context, "analysis", text, data)
@@ -68,9 +70,11 @@ class Routing(Executor):
     @handler
     async def route(self, message: Analysed, context: WorkflowContext[Routed]) -> None:
         plan, turn = message.plan, self._shift.turn
+        spent: dict[str, Any] = {}
         if turn.ask.require_plan_approval:
             with phase(self._shift, "routing") as desk:
                 plan = await approved(plan, desk, lambda said: self._decisions.plan(turn.ask, turn.history, said))
+                spent = desk.usage.data
         data = {
             "mode": plan.mode,
             "agents": list(plan.agents),
@@ -79,6 +83,7 @@ class Routing(Executor):
             "tools": list(plan.tools),
             "reason": plan.reason,
             "decided_by": plan.decided_by,
+            **spent,
         }
         await _announce(context, "routing", f"{spoken(plan.agents).capitalize()}: {plan.mode}.", data)
         await context.send_message(Routed(plan=plan))
@@ -102,7 +107,7 @@ class Execution(Executor):
             raise CheckpointUnreadable("The team has changed since this checkpoint was made: begin with another one.")
         shift = _refining(self._shift, message.best) if message.best else self._shift
         try:
-            with phase(self._shift, "execution", message.round):
+            with phase(self._shift, "execution", message.round) as desk:
                 answer = await self._ways[message.plan.mode](shift, message.plan)
         except (ModelFailed, TimedOut) as error:
             if message.best is None:
@@ -112,7 +117,12 @@ class Execution(Executor):
             await _announce(context, "execution", "The refinement failed: the answer before it stands.", data)
             await context.send_message(Settled(best=message.best))
         else:
-            data = {"agents": list(answer.agents), "failed": dict(answer.failed), "round": message.round}
+            data = {
+                "agents": list(answer.agents),
+                "failed": dict(answer.failed),
+                "round": message.round,
+                **desk.usage.data,
+            }
             await _announce(context, "execution", f"{spoken(answer.agents).capitalize()} finished.", data)
             await context.send_message(Worked(task=message, answer=answer))
 
@@ -127,13 +137,14 @@ class Progress(Executor):
     @handler
     async def assess(self, message: Worked, context: WorkflowContext[Assessed]) -> None:
         answer, fast = message.answer, message.task.plan.mode == "fast"
-        with phase(self._shift, "progress", message.task.round):
+        with phase(self._shift, "progress", message.task.round) as desk:
             task = self._shift.turn.ask.message
             assessment = await self._decisions.assess(task, answer.text, cut=answer.cut, fast=fast)
         data = {
             "verdict": assessment.verdict,
             "decided_by": assessment.decided_by,
             "round": message.task.round,
+            **desk.usage.data,
         }
         await _announce(context, "progress", _PROGRESS[assessment.verdict], data)
         await context.send_message(Assessed(task=message.task, draft=Draft(answer=answer, assessment=assessment)))
@@ -149,7 +160,7 @@ class Quality(Executor):
     @handler
     async def score(self, message: Assessed, context: WorkflowContext[Routed, Result]) -> None:
         task, assessment = message.task, message.draft.assessment
-        flag = self._flag(assessment)
+        flag = self._flag(message.draft)
         data = {
             "score": assessment.score,
             "flag": flag,
@@ -171,19 +182,19 @@ class Quality(Executor):
 
     @handler
     async def settle(self, message: Settled, context: WorkflowContext[Routed, Result]) -> None:
-        answer, assessment = message.best.answer, message.best.assessment
+        answer = message.best.answer
         await context.yield_output(
             Result(
                 text=answer.text,
                 author=answer.agent,
                 agent_id=answer.agent,
-                quality_score=assessment.score,
-                quality_flag=self._flag(assessment),
+                quality_score=message.best.assessment.score,
+                quality_flag=self._flag(message.best),
             )
         )
 
-    def _flag(self, assessment: Assessment) -> str | None:
-        return None if assessment.score >= self._bounds.pass_score else "low_confidence"
+    def _flag(self, draft: Draft) -> Flag | None:
+        return flag_of(draft.answer.text, draft.assessment.score, self._bounds.pass_score)
 
     def _worth_another(self, message: Assessed) -> bool:
         """Not when it is good enough, and no further than rounds make it better. A fast answer is to be fast."""

@@ -11,6 +11,7 @@ Complexity = Literal["simple", "complex"]
 Work = Literal["fast", "delegated", "sequential", "parallel", "handoff", "discussion"]
 PlannedBy = Literal["rule", "classifier", "model", "fallback"]
 Verdict = Literal["complete", "refine", "continue"]
+Flag = Literal["empty", "refusal", "low_confidence"]
 WORKS: tuple[Work, ...] = ("fast", "delegated", "sequential", "parallel")
 """The ways of working that a planner may choose by itself; the others cost more, and are for those who ask for them."""
 ALONE = frozenset[Work]({"fast", "delegated"})

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.connection import Connection
+from agentic_fleet.learning import open_learning
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import Store
@@ -22,11 +23,20 @@ from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.testing.server import serving
 from agentic_fleet.turns import Workflow
 from agentic_fleet.web import Parts, create_app
+from agentic_fleet.workflows.judge import assess_by_rules
+from agentic_fleet.workflows.plans import Assessment
 from tests.script import Act, Script, echo
 
 Event = dict[str, Any]
 WRITER = AgentCard(name="writer", description="Writes.", model="fake", tools=("look", "count"))
 TOOLS = {"look": Check(status="failed", detail="Set LOOK_KEY."), "count": Check(status="ok", detail="It works.")}
+
+
+class Rules:
+    """A judge without a model."""
+
+    async def assess(self, task: str, answer: str) -> Assessment:
+        return assess_by_rules(task, answer)
 
 
 @dataclass
@@ -128,16 +138,26 @@ async def site(
 
     With a `workflow` of its own, `act` is not played. Everything must be through in 10 s.
     """
-    script, settings = Script(act), Settings(**knobs)
+    script, settings = Script(act), Settings(**{"examples_bytes": 0, **knobs})
     opened: list[tuple[Store, Runs]] = []
 
     @asynccontextmanager
     async def open_parts() -> AsyncIterator[Parts]:
         kept: AbstractAsyncContextManager[Store] = open_sqlite(file) if file else nullcontext(MemoryStore())
-        async with kept as store, Runs.open(store, workflow or script, settings) as runs:
+        async with (
+            kept as store,
+            open_learning(settings, store, Rules(), pass_score=6.0) as learning,
+            Runs.open(store, workflow or script, settings, middleware=learning.middleware, scores_late=True) as runs,
+        ):
             opened.append((store, runs))
             yield Parts(
-                settings=settings, store=store, runs=runs, agents=[WRITER], check_model=check, check_tools=lambda: TOOLS
+                settings=settings,
+                store=store,
+                runs=runs,
+                learning=learning,
+                agents=[WRITER],
+                check_model=check,
+                check_tools=lambda: TOOLS,
             )
 
     app = create_app(open_parts)

@@ -67,6 +67,7 @@ async def test_a_delegated_run_makes_three_calls(fake: FakeOpenAI, endpoint: End
         "capabilities": ["writing"],
         "decided_by": "model",
         "cached": False,
+        "usage": {"models": ["Model One"], "calls": 1, "prompt_tokens": 17, "completion_tokens": 1},
     }
     assert screen.thought("routing")["subtasks"] == {"writer": "the part of writer"}
     assert screen.thought("quality") == {"score": 9.0, "flag": None, "missing": "", "decided_by": "model", "round": 1}

@@ -119,7 +119,7 @@ async def test_a_fast_answer_is_never_refined(fake: FakeOpenAI, endpoint: Endpoi
     with anyio.fail_after(10):
         result = await finished(fleet_over(endpoint), turn(mode="fast"), screen)
     assert len(fake.calls) == 1
-    assert result.quality_flag == "low_confidence"
+    assert result.quality_flag == "refusal"
 
 
 async def test_rules_send_an_answer_back_too(fake: FakeOpenAI, endpoint: Endpoint) -> None:

@@ -18,6 +18,7 @@ from agentic_fleet.workflows.journal import Journaled
 from agentic_fleet.workflows.tools.gate import Gate
 from agentic_fleet.workflows.tools.spec import ToolSpec
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
+from agentic_fleet.workflows.usage import Usage
 
 AGENT = "writer"
 Calls = Sequence[tuple[str, Mapping[str, Any]]]
@@ -101,7 +102,7 @@ class Stage:
             answers=answers or {},
             retell=retell,
         )
-        with at(Desk(turn, self._emit)), playing(AGENT) as self.part:
+        with at(Desk(turn, self._emit)), playing(AGENT, Usage(kept_counts=True)) as self.part:
             async with self.agent.run("go", stream=True) as stream:
                 texts = [update.text async for update in stream]
             if self.part.pauses:
