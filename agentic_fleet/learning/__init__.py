@@ -5,7 +5,7 @@ file of lines; `quality.py` scores answers late and hears what humans say of the
 examples and back.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from agentic_fleet.learning.bridge import BridgeMiddleware
@@ -33,11 +33,16 @@ class Learning:
     async def forget(self, workflow_id: str, *, owner: str) -> None:
         """Delete an execution from the history; it teaches nothing any more. NotFound, StoreFailed."""
         await self._store.drop_execution(workflow_id, owner=owner)
-        await self._examples.forget([workflow_id])
+        await self.unlearn([workflow_id])
 
     async def forget_all(self, *, owner: str) -> None:
         """The same with all of the owner's."""
-        await self._examples.forget(await self._store.drop_executions(owner=owner))
+        await self.unlearn(await self._store.drop_executions(owner=owner))
+
+    async def unlearn(self, workflow_ids: Sequence[str]) -> None:
+        """Runs that were forgotten teach nothing any more. Their old lines stay in the file until it is put aside
+        twice, but no reader counts them."""
+        await self._examples.forget(workflow_ids)
 
 
 @asynccontextmanager

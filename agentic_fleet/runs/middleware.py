@@ -31,6 +31,7 @@ class Chain:
 
     def __init__(self, middleware: Sequence[ChatMiddleware]) -> None:
         self._all = tuple(middleware)
+        self._eager = [getattr(each, "tokens", False) for each in middleware]  # it may do without saying so
         self._failed: set[int] = set()  # their places
 
     async def on_start(self, task: str, told: dict[str, Any]) -> None:
@@ -41,7 +42,7 @@ class Chain:
         """A batch at once: what guards the calls (10 us) is paid for once, and never for tokens that nobody hears."""
         few = [event for event in events if event.type not in TOKENS]
         for place, each in enumerate(self._all):
-            wanted = events if each.tokens else few
+            wanted = events if self._eager[place] else few
             if wanted and place not in self._failed:
                 await self._tell(place, _all_of, wanted, each.on_event)
 

@@ -19,6 +19,8 @@ from agentic_fleet.web.sse import ChatSSEHandler
 
 PING = 2.0
 """Seconds the store may take to answer a health check."""
+MOST_RUNS = 10_000
+"""Runs of a dropped conversation that teach nothing any more: more than anybody asks in one."""
 
 
 async def index(request: Request) -> Response:
@@ -93,7 +95,10 @@ async def show_conversation(request: Request) -> Response:
 async def drop_conversation(request: Request) -> Response:
     conversation_id = wire.path_id(request, "conversation_id")
     wire.query(request, wire.NoQuery)
-    await parts_of(request).runs.drop_conversation(conversation_id)
+    parts = parts_of(request)
+    runs = await parts.runs.page(conversation_id=conversation_id, limit=MOST_RUNS)
+    await parts.runs.drop_conversation(conversation_id)
+    await parts.learning.unlearn([run.run_id for run in runs])
     return Response(status_code=204)
 
 

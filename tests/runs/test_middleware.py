@@ -199,6 +199,28 @@ async def test_tokens_come_to_those_only_who_want_them(open_store: OpenStore) ->
     assert patient.told[state.run_id][1:-1] == ["connected", "response.completed", "done"]
 
 
+async def test_middleware_that_does_not_know_of_tokens_hears_none(open_store: OpenStore) -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        async def on_start(self, task: str, context: dict[str, Any]) -> None: ...
+
+        async def on_event(self, event: StreamEvent) -> None:
+            self.heard.append(event.type)
+
+        async def on_end(self, result: Any) -> None:
+            self.heard.append("end")
+
+        async def on_error(self, error: Exception) -> None: ...
+
+    plain: Any = Plain()
+    async with followed(open_store, echo, plain) as (runs, _):
+        await ask(runs)
+        await runs.idle()
+    assert plain.heard == ["connected", "response.completed", "done", "end"]
+
+
 class Broken(Follower):
     """Fails in everything it is told."""
 

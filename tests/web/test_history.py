@@ -70,6 +70,14 @@ async def test_executions_are_deleted_one_by_one_and_all_at_once(tmp_path: Path)
         assert (await on.http.delete("/api/v1/history")).status_code == 204
 
 
+async def test_a_deleted_conversation_leaves_no_history_and_teaches_nothing(tmp_path: Path) -> None:
+    async with site(home=tmp_path, examples_bytes=100_000) as on:
+        run, other = await on.finished("one"), await on.finished("two")
+        assert (await on.http.delete(f"/api/v1/conversations/{run['conversation_id']}")).status_code == 204
+        assert [each["workflow_id"] for each in await on.get("/api/v1/history")] == [other["run_id"]]
+        assert [each.workflow_id for each in read_examples(tmp_path / EXAMPLES)] == [other["run_id"]]
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("id", ["never", "a b", "x" * 65, "%00"])
 async def test_an_execution_that_is_not_there_is_404(method: str, id: str) -> None:
