@@ -23,6 +23,7 @@ from agentic_fleet.home import open_home
 from agentic_fleet.learning import open_learning
 from agentic_fleet.listener import listen
 from agentic_fleet.logs import configure_logging, mute_the_wire
+from agentic_fleet.metrics import open_metrics
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.sqlite import open_sqlite
@@ -40,11 +41,15 @@ LAST_WRITES = 5
 async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """The rooms, opened in order and closed in reverse: connections, runs, late scores, tools, model, store."""
     with open_home(settings.home):
-        async with open_sqlite(settings.home / "fleet.db") as store, open_model(settings) as model:
+        async with (
+            open_metrics() as metrics,
+            open_sqlite(settings.home / "fleet.db", metrics.written) as store,
+            open_model(settings) as model,
+        ):
             async with (
                 open_fleet(settings, model) as fleet,
                 open_learning(settings, store, fleet, pass_score=fleet.roster.bounds.pass_score) as learning,
-                Runs.open(store, fleet, settings, middleware=learning.middleware, scores_late=True) as runs,
+                Runs.open(store, fleet, settings, middleware=[*learning.middleware, metrics], scores_late=True) as runs,
             ):
                 yield Parts(
                     settings=settings,
@@ -54,6 +59,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
                     agents=fleet.roster.cards(model.name),
                     check_model=model.check,
                     check_tools=lambda: fleet.checks,
+                    metrics=metrics,
                 )
 
 

@@ -19,6 +19,7 @@ ROOMS = {
     "xllamacpp": {"workflows"},
     "mcp": {"workflows"},
     "sqlite3": {"store"},
+    "prometheus_client": {"metrics.py"},
     "uvicorn": {"testing", "connection.py"},
     "httpx": {"testing"},
     "httpx_sse": {"testing"},

@@ -6,6 +6,7 @@ from typing import Literal
 
 from agentic_fleet import jsontext
 from agentic_fleet.conversations import Message, new_id
+from agentic_fleet.errors import FleetError
 from agentic_fleet.events import Record, StreamEvent, StreamEventType, encode_event, now
 from agentic_fleet.runs.status import INTERRUPTED, fold
 from agentic_fleet.turns import Result, RunState, RunStatus, Unfinished
@@ -69,10 +70,12 @@ def completed(result: Result, state: RunState, *, scores_late: bool) -> Ending:
     )
 
 
-def outcome(ending: StreamEvent, state: RunState) -> Result | Unfinished:
-    """What a run came to, for those who follow it. `state` is the one after `ending`."""
+def outcome(ending: StreamEvent, state: RunState, failure: FleetError | None = None) -> Result | Unfinished:
+    """What a run came to, for those who follow it. `state` is the one after `ending`, `failure` what led to it."""
     if ending.type is not StreamEventType.RESPONSE_COMPLETED:
-        return Unfinished(state.status, ending.error or ending.message or "")
+        unfinished = Unfinished(state.status, ending.error or ending.message or "")
+        unfinished.__cause__ = failure
+        return unfinished
     return Result(
         text=ending.message or "",
         author=ending.author or "",

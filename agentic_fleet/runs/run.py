@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from agentic_fleet import context, jsontext
 from agentic_fleet.conversations import Message
-from agentic_fleet.errors import Conflict, FleetError, NotFound, StoreFailed, innermost
+from agentic_fleet.errors import Conflict, FleetError, NotFound, StoreFailed, TimedOut, innermost
 from agentic_fleet.events import Record, StreamEvent, StreamEventType
 from agentic_fleet.runs.audience import Audience
 from agentic_fleet.runs.endings import CUT_SHORT, DONE, SUSPENDED, Ending, Reason, completed, number, outcome, stopped
@@ -173,7 +173,7 @@ class Run:
             return stopped(self.state), None
         if self._reason:
             return CUT_SHORT[self._reason], None
-        return self._error(f"The run took longer than {self._limits.run:g} s."), None
+        return self._failed(TimedOut(f"The run took longer than {self._limits.run:g} s.")), None
 
     async def _take_turns(self) -> Ending:
         turn, requests = self._turn, self.state.pending_requests
@@ -249,7 +249,7 @@ class Run:
                 lost = self._error("The store failed: the end of this run could not be kept.")
                 last = lost, *number((lost, DONE), self.state)
             event, records, state = last
-            await self._followers.on_ending((event, DONE), outcome(event, state))
+            await self._followers.on_ending((event, DONE), outcome(event, state, self._failure))
             self._show(records, state)
         else:  # the store never took it as live again: it stays ended as it was
             self.recorded = True

@@ -14,7 +14,7 @@ from agentic_fleet.events import Record
 from agentic_fleet.executions import Execution, Quality
 from agentic_fleet.store import IdempotencyKey, conversations, history, progress, runs
 from agentic_fleet.store.reader import Reader, open_reader
-from agentic_fleet.store.writer import Writer, open_writer
+from agentic_fleet.store.writer import Observer, Writer, open_writer, unheard
 from agentic_fleet.turns import LIVE, Checkpoint, RunState, RunStatus
 
 
@@ -116,14 +116,16 @@ class SqliteStore:
 
 
 @asynccontextmanager
-async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
+async def open_sqlite(path: Path, written: Observer = unheard) -> AsyncIterator[SqliteStore]:
     """The store in the file `path`, whose folder exists; made or migrated when need be.
+
+    `written` hears how many seconds each write has taken, waiting included.
 
     It owns its connections and its writing task: leaving refuses new work and finishes what waits. StoreFailed when
     the file cannot be opened or a newer version has written it. As with any task group, what the block raises comes
     out in an ExceptionGroup.
     """
-    async with open_writer(path) as writer, open_reader(path) as reader:
+    async with open_writer(path, written) as writer, open_reader(path) as reader:
         yield SqliteStore(writer, reader)
 
 

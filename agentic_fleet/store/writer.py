@@ -7,6 +7,7 @@ the runs are written just then; it ends when its queue has been closed and is em
 
 import math
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,11 @@ CLOSE_TIMEOUT = 5.0
 """Seconds for the jobs that wait when the store closes; then the rest is refused. Also for the last checkpoint."""
 
 T = TypeVar("T")
+Observer = Callable[[float], None]
+
+
+def unheard(seconds: float) -> None:
+    """An Observer that observes nothing."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -41,8 +47,9 @@ class _Job(Generic[T]):
 
 
 class Writer:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, written: Observer) -> None:
         self._connection = connection
+        self._written = written
         self._turn = CapacityLimiter(1)  # a connection serves one thread at a time
         self._inbox, self._waiting = anyio.create_memory_object_stream[_Job[Any]](MAX_BATCH)
         self._give_up_at = math.inf
@@ -58,7 +65,7 @@ class Writer:
         cancelled stops waiting, and its work may still happen; `certain` work then has not happened, and what had
         begun is waited for. StoreFailed when the database fails or is closed.
         """
-        job = _Job(work=work, durable=durable)
+        job, since = _Job(work=work, durable=durable), time.monotonic()
         try:
             await self._inbox.send(job)
         except anyio.ClosedResourceError:
@@ -70,6 +77,7 @@ class Writer:
                 raise
         if job.error:
             raise job.error
+        self._written(time.monotonic() - since)
         return job.result
 
     def close(self) -> None:
@@ -139,10 +147,10 @@ class Writer:
 
 
 @asynccontextmanager
-async def open_writer(path: Path) -> AsyncIterator[Writer]:
+async def open_writer(path: Path, written: Observer = unheard) -> AsyncIterator[Writer]:
     """The writer of the database at `path`, made or migrated first. Leaving finishes what waits. StoreFailed."""
     connection = await to_thread.run_sync(_open, path)
-    writer = Writer(connection)
+    writer = Writer(connection, written)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(writer.run)

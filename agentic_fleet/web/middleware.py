@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agentic_fleet import context
 from agentic_fleet.conversations import new_id
 from agentic_fleet.settings import Settings, is_loopback
+from agentic_fleet.web.operation import route_of
 from agentic_fleet.web.parts import parts_of
 from agentic_fleet.web.problems import problem
 
@@ -38,12 +39,15 @@ class RequestId:
             return await self._app(scope, receive, send)
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SANE.fullmatch(given) else new_id()
+        metrics = parts_of(HTTPConnection(scope)).metrics
         started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] in _STARTS:
                 started = True
+                if message["type"] == "http.response.start":
+                    metrics.answered(scope["method"], route_of(scope), message["status"])
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 

@@ -100,7 +100,7 @@ def _operation(operation: Operation, known: Mapping[Any, Json]) -> Json:
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
         "responses": {
-            **{str(status): _answer(status, answer, known) for status, answer in operation.answers.items()},
+            **{str(status): _answer(operation, status, known) for status in operation.answers},
             "default": _refusal(operation, known),
         },
     }
@@ -128,9 +128,9 @@ def _refusal(operation: Operation, known: Mapping[Any, Json]) -> Json:
     return _content("A problem (RFC 9457)", "application/problem+json", known[views.ProblemView])
 
 
-def _answer(status: int, answer: Any, known: Mapping[Any, Json]) -> Json:
-    phrase = HTTPStatus(status).phrase
-    return {"description": phrase} if answer is None else _content(phrase, "application/json", known[answer])
+def _answer(operation: Operation, status: int, known: Mapping[Any, Json]) -> Json:
+    phrase, answer = HTTPStatus(status).phrase, operation.answers[status]
+    return {"description": phrase} if answer is None else _content(phrase, operation.media_type, known[answer])
 
 
 def _content(description: str, media_type: str, schema: Json) -> Json:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from agentic_fleet.web import wire
 
@@ -33,7 +33,13 @@ class Operation:
     body: type[Struct] | None = None
     answers: Mapping[int, Any] = field(default_factory=dict)
     stream: bool = False
+    media_type: str = "application/json"  # of the successes
     openai: bool = False
+
+
+def route_of(scope: Scope) -> str | None:
+    """The path of the route that a request has reached, with its parameters' names; None before it has."""
+    return getattr(scope.get("endpoint"), "path", None)
 
 
 class Resource(Route):
@@ -44,5 +50,6 @@ class Resource(Route):
             method = "GET" if request.method == "HEAD" else request.method
             return await operations[method].handler(request)
 
+        endpoint.path = path  # type: ignore[attr-defined]  # a function is what a route takes for a handler of requests
         super().__init__(path, endpoint, methods=list(operations))
         self.operations = operations

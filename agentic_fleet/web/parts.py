@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict, cast
 
 from starlette.requests import HTTPConnection
@@ -13,6 +13,7 @@ from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.errors import Busy, TooFast
 from agentic_fleet.keys import Keys
 from agentic_fleet.learning import Learning
+from agentic_fleet.metrics import Metrics
 from agentic_fleet.rates import Rate
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
@@ -28,6 +29,7 @@ class Parts:
     agents: Sequence[AgentCard]
     check_model: Callable[[], Check]
     check_tools: Callable[[], Mapping[str, Check]]  # by name; a tool that fails is no failure of the service
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Streams:
@@ -38,11 +40,15 @@ class Streams:
         self._caller_limit = caller_limit
         self._open: Counter[str] = Counter()  # by caller
 
+    @property
+    def open(self) -> int:
+        return self._open.total()
+
     @contextmanager
     def place(self) -> Iterator[None]:
         """Hold one place of this caller's. Raises Busy when all are taken, TooFast when all of the caller's are."""
         caller = context.caller.get()
-        if self._open.total() >= self._limit:
+        if self.open >= self._limit:
             raise Busy(f"All {self._limit} streams are taken.")
         if self._open[caller] >= self._caller_limit:
             raise TooFast(f"All {self._caller_limit} streams of this caller are taken.")
@@ -62,9 +68,11 @@ class State(TypedDict):
 
 def state_of(parts: Parts) -> State:
     settings = parts.settings
+    streams = Streams(settings.max_streams, settings.caller_streams)
+    parts.metrics.observe(live=lambda: parts.runs.live, streams=lambda: streams.open)
     return {
         "parts": parts,
-        "streams": Streams(settings.max_streams, settings.caller_streams),
+        "streams": streams,
         "keys": Keys(settings.api_keys),
         "frames": Rate(settings.frame_rate, "frames"),
     }

@@ -62,6 +62,13 @@ async def ready(request: Request) -> Response:
     return views.reply({"status": "ready"})
 
 
+async def show_metrics(request: Request) -> Response:
+    """Of the whole service: it names no caller and quotes nobody."""
+    wire.query(request, wire.NoQuery)
+    body, media_type = parts_of(request).metrics.render(request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": media_type})
+
+
 async def list_agents(request: Request) -> Response:
     wire.query(request, wire.NoQuery)
     parts = parts_of(request)

@@ -31,6 +31,15 @@ ROUTES: list[BaseRoute] = [
         ),
     ),
     Resource(
+        "/metrics",
+        GET=Operation(
+            handler=rest.show_metrics,
+            summary="Prometheus metrics",
+            answers={200: str},
+            media_type="text/plain",
+        ),
+    ),
+    Resource(
         "/openapi.json",
         GET=Operation(handler=openapi.show, summary="This description", answers={200: dict[str, Any]}),
     ),

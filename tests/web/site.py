@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.connection import Connection
 from agentic_fleet.learning import open_learning
+from agentic_fleet.metrics import open_metrics
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import Store
@@ -147,7 +148,10 @@ async def site(
         async with (
             kept as store,
             open_learning(settings, store, Rules(), pass_score=6.0) as learning,
-            Runs.open(store, workflow or script, settings, middleware=learning.middleware, scores_late=True) as runs,
+            open_metrics() as metrics,
+            Runs.open(
+                store, workflow or script, settings, middleware=[*learning.middleware, metrics], scores_late=True
+            ) as runs,
         ):
             opened.append((store, runs))
             yield Parts(
@@ -158,6 +162,7 @@ async def site(
                 agents=[WRITER],
                 check_model=check,
                 check_tools=lambda: TOOLS,
+                metrics=metrics,
             )
 
     app = create_app(open_parts)
