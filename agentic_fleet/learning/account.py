@@ -214,7 +214,7 @@ class Account:
         return usage
 
     def _version(self, program: str, data: Mapping[str, Any]) -> None:
-        if version := data.get("program_version"):
+        if version := data.get("program"):
             self.facts.setdefault("programs", {})[program] = version
 
 

@@ -6,6 +6,7 @@ ends; the next one goes on with it.
 """
 
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class Scores:
         self._pass_score = pass_score
         self._waiting: MemoryObjectSendStream[str]
         self._workers: list[anyio.CancelScope] = []
+        self._give_up_at = math.inf
 
     def later(self, run_id: str) -> None:
         """Score the run's answer, which is marked as pending, in the background."""
@@ -92,12 +94,13 @@ class Scores:
     def close(self) -> None:
         """Nothing more comes. `work` ends when it has done what waits, or after LAST_SCORES."""
         self._waiting.close()
+        self._give_up_at = anyio.current_time() + LAST_SCORES
         for worker in self._workers:
-            worker.deadline = anyio.current_time() + LAST_SCORES
+            worker.deadline = self._give_up_at
 
     async def work(self, waiting: MemoryObjectReceiveStream[str]) -> None:
         """Score what waits, until closed; also while its owner is being cancelled."""
-        with anyio.CancelScope(shield=True) as worker:
+        with anyio.CancelScope(shield=True, deadline=self._give_up_at) as worker:
             self._workers.append(worker)
             async for run_id in waiting:
                 try:

@@ -95,7 +95,7 @@ async def team(turn: Turn, emit: Emit) -> Result:
             capabilities=["writing"],
             decided_by="model",
             cached=False,
-            program_version="v7",
+            program="v7",
             usage=USAGE,
         ),
         thought(
@@ -118,7 +118,7 @@ async def team(turn: Turn, emit: Emit) -> Result:
         token(text),
         of(_TYPE.AGENT_COMPLETE, "writer", data={"usage": USAGE}),
         thought("execution", agents=["researcher", "writer"], failed={}, round=1),
-        thought("progress", verdict="refine", decided_by="model", round=1, program_version="v3", usage=USAGE),
+        thought("progress", verdict="refine", decided_by="model", round=1, program="v3", usage=USAGE),
         thought("quality", score=4.0, flag="low_confidence", missing="A rhyme.", decided_by="model", round=1),
         StreamEvent(
             type=_TYPE.ORCHESTRATOR_MESSAGE,
