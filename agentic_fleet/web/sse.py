@@ -5,7 +5,7 @@ the stored bytes; whatever is ready goes out in one write.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import anyio
 from sse_starlette.sse import SendTimeoutError
@@ -19,7 +19,7 @@ from agentic_fleet.events import Record, StreamEventType
 from agentic_fleet.runs import Watch
 from agentic_fleet.turns import LIVE, Ask, RunStatus
 from agentic_fleet.web import views, wire
-from agentic_fleet.web.merging import merged
+from agentic_fleet.web.pacing import Pace
 from agentic_fleet.web.parts import Parts, parts_of, streams_of
 from agentic_fleet.web.tail import Tail, event_stream
 
@@ -31,8 +31,6 @@ WRITE = 256 * 1024
 """Bytes of frames joined into one write: what a stalled reader holds in our memory."""
 RECENT = 60_000
 """Milliseconds after a run's end in which an unread answer is taken for a lost connection, not for a new question."""
-PACE = 0.05
-"""Seconds between two writes to a page of the chat protocol; what comes meanwhile is merged. Nobody reads faster."""
 LAST_NOTE = 2.0
 """Seconds for noting that `done` was sent."""
 
@@ -46,9 +44,9 @@ class ChatSSEHandler:
     """
 
     def __init__(self, request: Request, query: wire.StreamQuery, opening: Opening, *, paced: bool = False) -> None:
-        """`paced` is for pages that draw at every event: few writes, and adjacent deltas in one event."""
+        """`paced` is for a page that draws at every event."""
         self._request = request
-        self._paced = paced
+        self._pace = Pace() if paced else None
         self._settings = parts_of(request).settings
         self._lean = query.lean
         self._opening = opening
@@ -70,12 +68,14 @@ class ChatSSEHandler:
         """The log as ready bytes. No scope is held over a `yield`."""
         first = RETRY
         while True:
+            await self._pause()  # before it looks: what comes meanwhile is joined
             try:
                 records = await tail.next()
             except FleetError as error:
                 logger.warning("a stream broke off: %s", error)  # its reader resumes by cursor
                 return
             for chunk in self._frames(watch.run_id, records):
+                await self._pause()
                 yield first + chunk
                 first = b""
             if watch.over:
@@ -83,13 +83,17 @@ class ChatSSEHandler:
                 return
             if records is not None and not records:  # the service leaves, or the conversation was dropped
                 return
-            if self._paced:
-                await anyio.sleep(PACE)
 
-    def _frames(self, run_id: str, records: Sequence[Record] | None) -> Iterable[bytes]:
+    def _frames(self, run_id: str, records: Sequence[Record] | None) -> Iterator[bytes]:
         if records is None:
-            return [self._heartbeat()]
-        return _joined(run_id, merged(records) if self._paced else records, self._lean)
+            yield self._heartbeat()
+            return
+        for helping in self._pace.helpings(records) if self._pace else [records]:
+            yield from _joined(run_id, helping, self._lean)
+
+    async def _pause(self) -> None:
+        if self._pace:
+            await self._pace.ready()
 
     def _heartbeat(self) -> bytes:
         body = views.notice(StreamEventType.HEARTBEAT)
@@ -156,7 +160,7 @@ async def _repeated(parts: Parts, conversation_id: str, ask: Ask) -> str | None:
     return None
 
 
-def _joined(run_id: str, records: Iterable[Record], lean: bool) -> Iterator[bytes]:
+def _joined(run_id: str, records: Sequence[Record], lean: bool) -> Iterator[bytes]:
     """The frames of `records`, joined into chunks of about WRITE bytes."""
     frames, size = [], 0
     for record in records:

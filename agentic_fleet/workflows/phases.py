@@ -78,6 +78,7 @@ class Routing(Executor):
         data = {
             "mode": plan.mode,
             "agents": list(plan.agents),
+            "assigned_to": list(plan.agents),  # the same, in the original's word
             "subtasks": dict(plan.subtasks),
             "steps": list(plan.steps),
             "tools": list(plan.tools),
@@ -142,6 +143,7 @@ class Progress(Executor):
             assessment = await self._decisions.assess(task, answer.text, cut=answer.cut, fast=fast)
         data = {
             "verdict": assessment.verdict,
+            "action": assessment.verdict,  # the same, in the original's word
             "decided_by": assessment.decided_by,
             "round": message.task.round,
             **desk.usage.data,
