@@ -104,12 +104,12 @@ def _operation(operation: Operation, known: Mapping[Any, Json]) -> Json:
             "default": _refusal(operation, known),
         },
     }
+    besides: Json = {media: {"schema": {"type": "string"}} for media in operation.media}
     if operation.stream:
-        described["responses"].setdefault("200", {"description": "The run's stream", "content": {}})
-        described["responses"]["200"]["content"] = {
-            **described["responses"]["200"]["content"],
-            **(_DIALECT if operation.openai else _STREAM),
-        }
+        besides |= _DIALECT if operation.openai else _STREAM
+    if besides:
+        described["responses"].setdefault("200", {"description": "OK", "content": {}})
+        described["responses"]["200"]["content"] = {**described["responses"]["200"]["content"], **besides}
     parameters = [each for query in operation.query for each in _parameters(query)]
     parameters += [{"name": name, "in": "header", **_HEADERS[name]} for name in operation.headers]
     if parameters:

@@ -40,7 +40,7 @@ async def test_no_link_is_made_from_the_name_in_the_request() -> None:
             assert "evil" not in answer.text + str(answer.headers)
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 async def test_pages_of_a_listed_origin_may_ask_before_they_send(method: str) -> None:
     async with site(allowed_origins=(FRIEND,), api_keys=("alice:alice-0123456789",)) as it:
         question = {"Origin": FRIEND, "Access-Control-Request-Method": method}
