@@ -2,9 +2,10 @@
 
 The files have a digest of them all in their path, so browsers keep them for good and a new version is a new path. Only
 the page itself is asked for again, and knows by its ETag when it is still the same. Its scripts find the service by
-their own address: under a prefix, too.
+their own address: under a prefix, too. The files are kept compressed, and sent so to whoever can read that.
 """
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,7 @@ def _digest(files: Mapping[str, bytes]) -> str:
 
 
 _FILES = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in TYPES}
+_PACKED = {name: gzip.compress(body, mtime=0) for name, body in _FILES.items()}
 _VERSION = _digest(_FILES)
 _PAGE = (_FOLDER / "page.html").read_text(encoding="utf-8")
 
@@ -74,9 +76,11 @@ async def show_file(request: Request) -> Response:
     name = str(request.path_params["name"])
     if request.path_params["version"] != _VERSION or name not in _FILES:
         raise NotFound("There is no such file.")
-    headers = {**_GUARDS, "Cache-Control": "public, max-age=31536000, immutable"}
-    return Response(_FILES[name], headers=headers, media_type=TYPES[Path(name).suffix])
-
+    headers = {**_GUARDS, "Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+    body = _FILES[name]
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        body, headers["Content-Encoding"] = _PACKED[name], "gzip"
+    return Response(body, headers=headers, media_type=TYPES[Path(name).suffix])
 
 
 def _rendered(root: str) -> str:

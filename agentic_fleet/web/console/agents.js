@@ -1,6 +1,6 @@
 // The team and the state of the service.
 
-import { call, get } from "./api.js";
+import { get, url } from "./api.js";
 import { el } from "./dom.js";
 
 export async function agents() {
@@ -17,7 +17,7 @@ export async function agents() {
 
 /** A service that is not well answers 503 and says why. */
 async function state() {
-  const answer = await fetch(new URL("../../health", import.meta.url));
+  const answer = await fetch(url("health"));
   return answer.json();
 }
 

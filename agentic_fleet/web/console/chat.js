@@ -1,16 +1,16 @@
 // The conversation in the middle: its turns, the run that is being followed, and the team's panel beside it.
 
-import { ask, call, events, get, post } from "./api.js";
-import { attempt, byId, button, complain, el, icon, say } from "./dom.js";
+import { ask, events, get, post } from "./api.js";
+import { attempt, byId, complain, el, icon, say } from "./dom.js";
 import { Composer } from "./composer.js";
 import { sequence, Stream } from "./stream.js";
 import { Turn } from "./turn.js";
 
 const EXAMPLES = [
   ["Compare heat pumps and gas heating", "parallel"],
-  ["What is 17 % of 2,340, and is it worth it?", "delegated"],
-  ["Discuss: should a small team write tests first?", "discussion"],
-  ["Write a haiku about the sea", "fast"],
+  ["Write a short mail asking my landlord to fix the heating", "delegated"],
+  ["Explain how a fridge works, then once more for a child", "sequential"],
+  ["Should a small team write its tests first?", "discussion"],
 ];
 
 export class Chat {
@@ -55,6 +55,21 @@ export class Chat {
     if (last.live || last.status === "suspended") this.follow(last);
   }
 
+  reopen() {
+    const id = this.id;
+    this.id = undefined;
+    return this.open(id);
+  }
+
+  /** Shows what was asked here elsewhere, when nothing is being followed. */
+  async catchUp() {
+    const { id, stream } = this;
+    if (!id || stream || this.composer.busy) return;
+    const [newest] = await get(`api/v1/runs?conversation_id=${id}&limit=1`);
+    const last = this.turns.at(-1);
+    if (newest && id === this.id && !this.stream && (newest.run_id !== last?.run || newest.status !== last.status)) await this.reopen();
+  }
+
   leave() {
     this.stream?.close();
     this.stream = null;
@@ -79,8 +94,8 @@ export class Chat {
       const run = message.workflow_id;
       let turn = this.turns.at(-1);
       if (message.role === "user") turn = this.add(message.content);
-      else if (!turn || (turn.run && turn.run !== run) || turn.status === "completed") turn = this.add(null);
-      if (run) turn.run = run;
+      else if (!turn || turn.run !== run || turn.settled) turn = this.add(null);
+      turn.run = run;
       if (message.role === "assistant") turn.settle(message);
       const state = runs.get(run);
       if (state && message.role === "user") turn.know(state);
@@ -106,7 +121,13 @@ export class Chat {
       this.moved(made.id);
     }
     const id = this.id;
-    const state = await ask(id, words);
+    let state;
+    try {
+      state = await ask(id, words);
+    } catch (problem) {
+      if (problem.status === 409) this.reopen(); // somebody has asked here meanwhile
+      throw problem;
+    }
     this.moved(id);
     if (this.id !== id || this.turns.some((turn) => turn.run === state.run_id)) return;
     const turn = this.add(words.message);

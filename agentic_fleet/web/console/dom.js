@@ -8,6 +8,8 @@ const ICONS = {
   trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
   send: "M12 19V5M6 11l6-6 6 6",
   stop: "M7 7h10v10H7z",
+  clock: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M12 7v5l4 2",
+  pause: "M9 5v14M15 5v14",
   copy: "M9 9h11v11H9zM15 9V4H4v11h5",
   retry: "M19 8a8 8 0 1 0 1 6M20 4v5h-5",
   check: "M5 13l4 4L19 7",

@@ -1,12 +1,13 @@
 // The page: who is here, which view is shown, and what the panels at the sides do.
 
 import { agents } from "./agents.js";
+import { history } from "./history.js";
 import { get, post, session } from "./api.js";
 import { Chat } from "./chat.js";
 import { Conversations } from "./conversations.js";
 import { attempt, byId, complain, el, icon, say } from "./dom.js";
 
-const VIEWS = { agents };
+const VIEWS = { agents, history };
 const banner = byId("banner");
 let chat, conversations, patience;
 
@@ -30,7 +31,7 @@ const route = attempt(async () => {
   byId("chat").hidden = Boolean(page);
   byId("page").hidden = !page;
   for (const link of document.querySelectorAll("nav a")) {
-    link[link.hash === location.hash ? "setAttribute" : "removeAttribute"]("aria-current", "page");
+    link[link.hash === `#/${view}` ? "setAttribute" : "removeAttribute"]("aria-current", "page");
   }
   conversations.choose(!page && view === "c" ? id : null);
   if (page) {
@@ -81,7 +82,9 @@ function start(caller) {
   });
   conversations = new Conversations({ gone: (id) => id === chat.id && (location.hash = "#/") });
   addEventListener("hashchange", route);
-  document.addEventListener("visibilitychange", () => document.hidden || conversations.refresh().catch(() => {}));
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) Promise.all([conversations.refresh(), chat.catchUp()]).catch(() => {}); // nobody has asked for it
+  });
   document.addEventListener("renamed", name);
   document.addEventListener("show-team", () => panel("team", true));
   for (const which of ["list", "team"]) {

@@ -31,6 +31,7 @@ export class Request {
   async give(answer, needsWords) {
     const words = this.words.value.trim();
     if (needsWords && !words) return this.words.focus();
+    this.mine = this.form.contains(document.activeElement); // a disabled button loses the focus
     for (const each of this.buttons.children) each.disabled = true;
     this.problem.textContent = "";
     try {
@@ -48,6 +49,7 @@ export class Request {
 
   /** An answer has come, from here or elsewhere. */
   answered(response) {
+    this.told = true;
     const said = response?.comment ?? response?.message ?? (typeof response === "object" ? "" : String(response));
     const verdict = response === true || response?.approved === true ? "Approved" : response === false || response?.approved === false ? "Declined" : "Answered";
     this.shut(said && said !== "true" && said !== "false" ? `${verdict}: ${said}` : `${verdict}.`);
@@ -56,7 +58,7 @@ export class Request {
   shut(words) {
     if (!this.open) return;
     this.open = false;
-    const mine = this.form.contains(document.activeElement);
+    const mine = this.mine || this.form.contains(document.activeElement);
     this.node.dataset.state = "shut";
     this.form.replaceWith(el("p.outcome", {}, words));
     if (mine) document.getElementById("message")?.focus();

@@ -46,9 +46,9 @@ export class Timeline {
   }
 
   reset() {
-    Object.assign(this, { began: null, at: 0, heard: 0, ended: null, waiting: [], agents: [], asked: new Map(), characters: 0, round: 1 });
-    this.todo = Object.keys(PHASES).map((kind) => new Step(kind));
-    this.steps.replaceChildren(...this.todo.map((step) => step.node));
+    Object.assign(this, { began: null, at: 0, heard: 0, ended: null, waiting: [], agents: [], asked: new Map(), characters: 0, done: [] });
+    this.steps.replaceChildren();
+    this.plan(Object.keys(PHASES));
     this.status.textContent = "Starting";
     this.total.textContent = "";
     delete this.node.dataset.state;
@@ -60,6 +60,11 @@ export class Timeline {
     const act = HANDLERS[event.type];
     if (act) act.call(this, event);
     else if (event.type in ENDED) this.end(event);
+  }
+
+  plan(kinds, heading) {
+    this.todo = kinds.map((kind) => new Step(kind));
+    this.steps.append(...(heading ? [heading] : []), ...this.todo.map((step) => step.node));
   }
 
   /** Shows the passing of time; for a run that is being followed. */
@@ -86,24 +91,40 @@ export class Timeline {
   }
 
   connected(event) {
-    if (event.data?.resumed) this.reset();
-    this.began = this.at;
+    const resumed = Boolean(event.data?.resumed);
+    if (resumed) this.resume();
+    this.began ??= this.at;
     this.node.dataset.state = "working";
-    this.status.textContent = event.data?.resumed ? "Resumed" : "Working";
-    this.todo[0].begin(this.at);
+    this.status.textContent = "Working";
+    this.todo[0]?.begin(this.at);
+  }
+
+  /** It goes on after the last phase that was finished; should it begin further back, that phase tells. */
+  resume() {
+    this.ended = null;
+    this.waiting = [];
+    for (const row of this.asked.values()) row.dataset.state = "answered";
+    this.plan(Object.keys(PHASES).filter((kind) => !this.done.includes(kind)), el("li.round", {}, el("h4", {}, "Resumed")));
   }
 
   thought(event) {
     const data = event.data ?? {};
     if (!(event.kind in PHASES)) return this.aside(event);
+    if (this.done.includes(event.kind)) {
+      this.done = this.done.slice(0, this.done.indexOf(event.kind));
+      for (const step of this.todo) step.node.remove();
+      this.plan(Object.keys(PHASES).filter((kind) => !this.done.includes(kind)));
+    }
     const step = this.reach(event.kind);
     if (!step) return;
+    this.done.push(event.kind);
     step.end(this.at, event.message);
     step.more.append(...details(event.kind, data));
     if (event.kind === "quality" && event.quality_score != null) step.more.append(meter(event.quality_score, event.quality_flag));
     if (event.kind === "routing") this.expect(data);
     this.todo.shift();
     this.todo[0]?.begin(this.at);
+    this.reveal((this.todo[0] ?? step).node);
   }
 
   /** The step that is at hand when `kind` has come; what was passed over on the way is not shown. */
@@ -111,7 +132,8 @@ export class Timeline {
     if (!this.todo.some((step) => step.kind === kind)) return null;
     while (this.todo[0].kind !== kind) {
       const passed = this.todo.shift();
-      if (!passed.more.hasChildNodes()) passed.node.remove();
+      if (passed.more.hasChildNodes()) passed.end(this.at);
+      else passed.node.remove();
     }
     if (this.todo[0].began == null) this.todo[0].begin(this.at);
     return this.todo[0];
@@ -124,7 +146,7 @@ export class Timeline {
   card(name, part) {
     const card = new AgentCard(name, part);
     const step = this.todo.find((each) => each.kind === "execution");
-    (step ? step.more : this.steps.lastElementChild.querySelector(".more")).append(card.node);
+    (step ? step.more : this.steps.lastElementChild?.querySelector(".more"))?.append(card.node);
     this.agents.push(card);
     return card;
   }
@@ -159,15 +181,12 @@ export class Timeline {
 
   again(event) {
     const { round, of, missing } = event.data ?? {};
-    this.round = round;
     for (const step of this.todo) step.node.remove();
-    this.todo = ROUND.map((kind) => new Step(kind));
+    this.done = ["analysis", "routing"];
     this.waiting = [];
-    this.steps.append(
-      el("li.round", {}, el("h4", {}, `Round ${round} of ${of}`), el("p", {}, missing ? `Missing: ${missing}` : event.message)),
-      ...this.todo.map((step) => step.node),
-    );
+    this.plan(ROUND, el("li.round", {}, el("h4", {}, `Round ${round} of ${of}`), el("p", {}, missing ? `Missing: ${missing}` : event.message)));
     this.todo[0].begin(this.at);
+    this.reveal(this.todo[0].node);
   }
 
   start(event) {
@@ -175,6 +194,15 @@ export class Timeline {
     const place = this.waiting.findIndex((card) => card.name === event.agent_id);
     const card = place < 0 ? this.card(event.agent_id) : this.waiting.splice(place, 1)[0];
     card.begin(this.at, event.message);
+    this.reveal(card.node);
+  }
+
+  /** Keeps what happens in sight, unless somebody is reading elsewhere in the panel. */
+  reveal(node) {
+    const panel = this.node.closest("aside");
+    if (!panel || panel.matches(":hover, :focus-within")) return;
+    const below = node.getBoundingClientRect().bottom - panel.getBoundingClientRect().bottom;
+    if (below > 0) panel.scrollTop += below + 16;
   }
 
   /** The card of the agent that an event comes from. */
@@ -253,5 +281,5 @@ function details(kind, data) {
 
 function meter(score, flag) {
   const bar = el("meter", { min: 0, max: 10, low: 5, high: 6, optimum: 10, value: score, "aria-label": "Quality" });
-  return el("p.quality", {}, bar, el("b", {}, `${score}/10`), flag ? el("span.tag", {}, flag.replaceAll("_", " ")) : null);
+  return el("p.meter", {}, bar, el("b", {}, `${score}/10`), flag ? el("span.tag", {}, flag.replaceAll("_", " ")) : null);
 }

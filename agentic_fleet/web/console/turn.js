@@ -39,6 +39,7 @@ export class Turn {
   /** An answer that is known already. */
   settle(message) {
     this.answer.hidden = false;
+    this.settled = true;
     this.status = "completed";
     this.who.textContent = message.author ?? "Team";
     this.score = message.quality_score;
@@ -136,7 +137,7 @@ const HANDLERS = {
     if (!event.data?.resumed) return;
     this.again();
     for (const [id, request] of this.requests) {
-      if (request.open) continue;
+      if (request.open || request.told) continue;
       request.node.remove();
       this.requests.delete(id);
     }
