@@ -57,6 +57,7 @@ export class AgentCard {
   }
 
   write(delta) {
+    if (!this.working) return; // an answer that is told again at the end
     this.length += delta.length;
     this.text ??= this.fold("Text");
     this.text.appendData(delta);
@@ -97,7 +98,7 @@ export class AgentCard {
   }
 }
 
-export const seconds = (ms) => (ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`);
+export const seconds = (ms) => (ms < 100 ? `${Math.round(ms)} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`);
 export const tokens = (characters) => `≈ ${Math.max(1, Math.round(characters / 4)).toLocaleString("en")} tokens`;
 
 /** Any JSON, for people. */

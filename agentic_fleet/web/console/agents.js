@@ -25,12 +25,12 @@ const prefixed = (tools) => Object.fromEntries(Object.entries(tools ?? {}).map((
 
 function card(agent) {
   const broken = agent.unavailable_tools ?? {};
-  const tools = agent.tools.map((tool) => el("li", {}, el("code", {}, tool), tool in broken ? el("span.failed", {}, ` ${broken[tool]}`) : null));
+  const tools = agent.tools.map((tool) => el("li", {}, el("code.tag", {}, tool), tool in broken ? el("span.failed", {}, ` ${broken[tool]}`) : null));
   return el(
     "li.card",
     {},
     el("div.head", {}, el("span.face", { "aria-hidden": "true" }, agent.name.slice(0, 1).toUpperCase()), el("h3", {}, agent.name), el("span.time", {}, agent.model)),
     el("p", {}, agent.description),
-    tools.length ? el("ul.plain", {}, tools) : null,
+    tools.length ? el("ul.has", {}, tools) : null,
   );
 }

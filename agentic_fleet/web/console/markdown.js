@@ -72,17 +72,19 @@ export class Markdown {
     this.frame = 0;
     const lines = this.text.slice(this.settled).split("\n");
     const found = blocks(lines, 0);
-    const last = found.at(-1);
-    const code = this.open.length === 1 && found.length === 1 && last.kind === "code" && this.open[0].querySelector("code");
-    if (code) {
-      code.textContent = last.text;
+    const only = this.open.length === 1 && found.length === 1 && this.open[0];
+    if (only && only.matches(".code") && found[0].kind === "code") {
+      only.querySelector("span").textContent = found[0].language || "text";
+      only.querySelector("code").textContent = found[0].text;
       return;
     }
+    let first = found.length - 1; // the first that may still change: the last line is not whole yet
+    while (first > 0 && found[first].at >= lines.length - 1) first--;
     for (const node of this.open) node.remove();
-    this.node.append(...found.slice(0, -1).map(build));
-    this.open = last ? [build(last)] : [];
-    this.node.append(...this.open);
-    for (let line = 0; last && line < last.at; line++) this.settled += lines[line].length + 1;
+    const nodes = found.map(build);
+    this.node.append(...nodes);
+    this.open = nodes.slice(Math.max(first, 0));
+    for (let line = 0; line < (found[first]?.at ?? 0); line++) this.settled += lines[line].length + 1;
   }
 }
 
@@ -260,8 +262,8 @@ function inline(text, inLink = false) {
       LINK.lastIndex = at + picture.length;
       const found = inLink ? null : LINK.exec(text);
       if (found) {
-        node = link(found[2], inline(found[1] || found[2], true));
         end = LINK.lastIndex;
+        node = link(found[2], inline(found[1] || found[2], true));
       }
     }
     INLINE.lastIndex = end;

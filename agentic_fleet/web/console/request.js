@@ -7,13 +7,15 @@ import { button, el } from "./dom.js";
 export class Request {
   constructor(run, { request_id: id, request_type: type, request }) {
     Object.assign(this, { run, id, open: true });
-    const kind = /approval/i.test(type) ? "tool" : /plan|intervention/i.test(type) ? "plan" : /input/i.test(type) ? "question" : "other";
+    const kind = kindOf(type);
     const [title, about] = ABOUT[kind](request ?? {});
+    this.title = title;
+    this.about = el("div.about", {}, about);
     this.words = el("textarea", { rows: 2, maxlength: 10_000, "aria-label": kind === "question" ? "Your answer" : "Your words", placeholder: HINTS[kind] });
     this.problem = el("p.failed", { role: "alert" });
     this.buttons = el("div.buttons", {}, CHOICES[kind].map((choice) => this.choice(choice)));
     this.form = el("div.form", {}, this.words, this.buttons, this.problem);
-    this.node = el("section.request", { "aria-label": title, "data-state": "open" }, el("h4", {}, title), el("div.about", {}, about), this.form);
+    this.node = el("section.request", { "aria-label": title, "data-state": "open" }, el("h4", {}, title), this.about, this.form);
     this.words.addEventListener("keydown", (press) => {
       if (press.key === "Enter" && !press.shiftKey && !press.isComposing) {
         press.preventDefault();
@@ -60,11 +62,13 @@ export class Request {
     this.open = false;
     const mine = this.mine || this.form.contains(document.activeElement);
     this.node.dataset.state = "shut";
-    this.form.replaceWith(el("p.outcome", {}, words));
+    this.node.replaceChildren(el("details", {}, el("summary", {}, this.title, " ", el("span.outcome", {}, words)), this.about));
     if (mine) document.getElementById("message")?.focus();
     this.node.dispatchEvent(new Event("shut"));
   }
 }
+
+export const kindOf = (type) => (/approval/i.test(type) ? "tool" : /plan|intervention/i.test(type) ? "plan" : /input/i.test(type) ? "question" : "other");
 
 const DECLINE = (words) => (words ? { approved: false, comment: words } : { approved: false });
 const APPROVE = { label: "Approve", kind: "primary", answer: (words) => (words ? { approved: true, comment: words } : { approved: true }) };

@@ -2,9 +2,11 @@
 
 import { el } from "./dom.js";
 import { AgentCard, seconds, tokens } from "./agent.js";
+import { kindOf } from "./request.js";
 
 const PHASES = { analysis: "Analysis", routing: "Routing", execution: "Execution", progress: "Progress", quality: "Quality" };
 const ROUND = ["execution", "progress", "quality"];
+const ASKED = { tool: "Asked for approval", plan: "Showed you its plan", question: "Asked a question", other: "Asked you" };
 const ENDED = { "response.completed": "Answered", error: "Failed", cancelled: "Cancelled", suspended: "Suspended" };
 
 /** One phase of one round: waiting, working, then done. */
@@ -46,7 +48,7 @@ export class Timeline {
   }
 
   reset() {
-    Object.assign(this, { began: null, at: 0, heard: 0, ended: null, waiting: [], agents: [], asked: new Map(), characters: 0, done: [] });
+    Object.assign(this, { began: null, at: 0, heard: 0, ended: null, waiting: [], agents: [], asked: new Map(), done: [] });
     this.steps.replaceChildren();
     this.plan(Object.keys(PHASES));
     this.status.textContent = "Starting";
@@ -168,7 +170,7 @@ export class Timeline {
   message(event) {
     const { request_id: id, request_type: type } = event.data ?? {};
     if (event.kind === "request") {
-      const row = this.note("asked", [el("b", {}, event.message ?? type)]);
+      const row = this.note("asked", [el("b", {}, ASKED[kindOf(type)])]);
       row.dataset.state = "asking";
       this.asked.set(id, row);
     } else if (event.kind === "response") {
@@ -225,14 +227,14 @@ export class Timeline {
     this.node.dataset.state = event.type;
     this.status.textContent = ENDED[event.type];
     const usage = event.data?.usage;
-    const spent = usage ? `${(usage.prompt_tokens + usage.completion_tokens).toLocaleString("en")} tokens` : this.characters ? tokens(this.characters) : null;
+    const length = this.agents.reduce((sum, card) => sum + card.length, 0);
+    const spent = usage ? `${(usage.prompt_tokens + usage.completion_tokens).toLocaleString("en")} tokens` : length ? tokens(length) : null;
     this.total.textContent = [seconds(this.at - this.began), spent].filter(Boolean).join(" · ");
     if (event.type === "error") this.steps.append(el("li.step", { "data-state": "failed" }, el("p.words", {}, event.error)));
   }
 }
 
 function grow(event) {
-  this.characters += (event.delta ?? "").length;
   this.of(event).write(event.delta ?? "");
 }
 

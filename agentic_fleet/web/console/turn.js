@@ -22,12 +22,13 @@ export class Turn {
     this.markdown = new Markdown(this.body);
     this.who = el("span.author", {}, "Team");
     this.now = el("span.now");
+    this.told = el("div.requests");
     this.open = el("div.requests");
     this.foot = el("div.foot");
     const asked = question == null ? null : el("div.question", {}, el("h3.unseen", {}, "Question"), el("p", {}, question));
     this.work = button("team", "Show the team’s work", () => acts.show(this), { kind: "quiet" });
     const head = el("div.who", {}, el("h3", {}, this.who), this.now, this.work);
-    this.answer = el("div.answer", {}, head, this.body, this.open, this.foot);
+    this.answer = el("div.answer", {}, head, this.told, this.body, this.open, this.foot);
     this.node = el("article.turn", {}, asked, this.answer);
     this.answer.hidden = true;
   }
@@ -90,6 +91,7 @@ export class Turn {
     this.status = "waiting";
     this.requests.set(request.id, request);
     this.open.append(request.node);
+    request.node.addEventListener("shut", () => this.told.append(request.node));
     say(`The team asks: ${event.message}`);
   }
 
