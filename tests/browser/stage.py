@@ -1,12 +1,13 @@
 """A workflow that tells what a test tells it to, when the test says so: any state of the page, held for any time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import httpx
 from playwright.async_api import Locator, Page
+from starlette.types import ASGIApp
 
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.events import StreamEvent, StreamEventType
@@ -89,7 +90,9 @@ def plan(request_id: str = "p1") -> PendingRequest:
 
 
 @asynccontextmanager
-async def playing(stage: Stage, store: MemoryStore | None = None, **knobs: Any) -> AsyncIterator[Site]:
+async def playing(
+    stage: Stage, store: MemoryStore | None = None, around: Callable[[ASGIApp], ASGIApp] = lambda app: app, **knobs: Any
+) -> AsyncIterator[Site]:
     """The service with `stage` as its workflow. Everything in the block must be through in 30 s."""
     store, script, settings = store or MemoryStore(), Script(stage), Settings(**knobs)
     opened: list[Runs] = []
@@ -107,7 +110,7 @@ async def playing(stage: Stage, store: MemoryStore | None = None, **knobs: Any) 
                 check_tools=lambda: TOOLS,
             )
 
-    async with serving(create_app(open_parts)) as url:
+    async with serving(around(create_app(open_parts))) as url:
         with anyio.fail_after(30):
             async with httpx.AsyncClient(base_url=url, timeout=10) as http:
                 yield Site(url, http, opened[0], store, script)

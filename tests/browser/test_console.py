@@ -90,6 +90,19 @@ async def test_conversations_are_made_renamed_and_deleted_and_the_newest_is_firs
         await expect(tab.get_by_role("heading", name="What should the team do?")).to_be_visible()
 
 
+async def test_a_question_is_asked_also_when_its_asker_looks_elsewhere(tab: Page, stage: Stage) -> None:
+    async with playing(stage) as it:
+        await tab.goto(it.url)
+        await expect(tab.get_by_role("heading", name="What should the team do?")).to_be_visible()
+        await tab.get_by_label("Your question").fill("Quick")
+        await tab.evaluate("document.getElementById('send').click(); location.hash = '#/agents'")
+        await expect(tab.locator("#conversations a")).to_have_text(["Quick"])
+        stage.answer("Done.")
+        await tab.locator("#conversations a").click()
+        await expect(answer(tab)).to_have_text("Done.")
+        assert len(it.script.turns) == 1
+
+
 async def test_a_run_can_be_stopped_continued_and_asked_again(tab: Page, stage: Stage) -> None:
     async with playing(stage) as it:
         await tab.goto(it.url)

@@ -36,8 +36,12 @@ export class Chat {
   }
 
   /** Shows a conversation; null is one that does not exist yet. */
-  async open(id) {
-    if (id === this.id && id !== null) return;
+  open(id) {
+    if (id === this.id && id !== null) return this.opening;
+    return (this.opening = this.load(id));
+  }
+
+  async load(id) {
     const visit = ++this.visit;
     this.leave();
     this.id = id;
@@ -110,17 +114,18 @@ export class Chat {
   }
 
   async send(words) {
+    await this.opening;
     if (this.turns.at(-1)?.live) throw new Error("The team is still at work here: stop it first.");
-    const visit = this.visit;
-    if (this.id === null) {
-      const made = await post("api/v1/conversations", { title: words.message.trim().split(/\s+/).join(" ").slice(0, 60) });
-      if (visit !== this.visit) return;
-      this.id = made.id;
-      this.list.replaceChildren();
-      history.replaceState(null, "", `#/c/${made.id}`);
-      this.moved(made.id);
+    let { id, visit } = this;
+    if (id === null) {
+      id = (await post("api/v1/conversations", { title: words.message.trim().split(/\s+/).join(" ").slice(0, 60) })).id;
+      if (visit === this.visit) {
+        this.id = id;
+        this.list.replaceChildren();
+        history.replaceState(null, "", `#/c/${id}`);
+      }
+      this.moved(id);
     }
-    const id = this.id;
     let state;
     try {
       state = await ask(id, words);

@@ -7,6 +7,7 @@ import { Chat } from "./chat.js";
 import { Conversations } from "./conversations.js";
 import { attempt, byId, complain, el, icon, say } from "./dom.js";
 
+const PANELS = ["list", "team"];
 const VIEWS = { agents, history };
 const banner = byId("banner");
 let chat, conversations, patience;
@@ -25,7 +26,7 @@ function lost(isLost) {
 /** The address says what is shown: #/c/ID, #/agents, or nothing for a new conversation. */
 const route = attempt(async () => {
   const [, view, id] = location.hash.split("/");
-  panel("list", false);
+  for (const which of PANELS) panel(which, false);
   const page = VIEWS[view];
   document.body.dataset.view = page ? view : "chat";
   byId("chat").hidden = Boolean(page);
@@ -62,7 +63,6 @@ function titled(text) {
 function panel(which, open) {
   document.body.classList.toggle(`show-${which}`, open);
   byId(`${which}-toggle`).setAttribute("aria-expanded", String(open));
-  byId("veil").hidden = !["list", "team"].some((each) => document.body.classList.contains(`show-${each}`));
   if (open) byId(which).querySelector("a, button").focus();
 }
 
@@ -87,17 +87,18 @@ function start(caller) {
   });
   document.addEventListener("renamed", name);
   document.addEventListener("show-team", () => panel("team", true));
-  for (const which of ["list", "team"]) {
+  for (const which of PANELS) {
     byId(`${which}-toggle`).onclick = () => panel(which, !document.body.classList.contains(`show-${which}`));
     byId(`${which}-close`).onclick = () => {
       panel(which, false);
       byId(`${which}-toggle`).focus();
     };
   }
-  const close = () => ["list", "team"].forEach((which) => panel(which, false));
+  const close = () => PANELS.forEach((which) => panel(which, false));
   byId("veil").onclick = close;
   addEventListener("keydown", (press) => press.key === "Escape" && close());
-  attempt(() => conversations.refresh())().then(route);
+  attempt(() => conversations.refresh())().then(() => VIEWS[document.body.dataset.view] || name());
+  route();
 }
 
 function signIn() {
