@@ -23,8 +23,8 @@ Header = Literal["Idempotency-Key", "Last-Event-ID"]
 class Operation:
     """`answers` has the successes: status to type, None for no body. `stream`: 200 can be Server-Sent Events.
 
-    `media`: types that 200 can have besides, for browsers. `openai`: its frames and its refusals are OpenAI's, and it ignores what
-    it does not know.
+    `media`: types that 200 can have besides, for browsers. `openai`: its frames and its refusals are OpenAI's, and it
+    ignores what it does not know.
     """
 
     handler: Handler

@@ -57,7 +57,7 @@ _VERSION = _digest(_FILES)
 _PAGE = (_FOLDER / "page.html").read_text(encoding="utf-8")
 
 
-async def show(request: Request) -> Response:
+async def show_page(request: Request) -> Response:
     """The page; with `Accept: application/json`, which no browser sends for a page, where to go from here."""
     if wire.wants(request, "application/json") and not wire.wants(request, "text/html"):
         links = [link(request, path) for path in _LINKS]

@@ -14,7 +14,7 @@ ROUTES: list[BaseRoute] = [
     Resource(
         "/",
         GET=Operation(
-            handler=page.show,
+            handler=page.show_page,
             summary="The console page; with `Accept: application/json` where to begin",
             query=(),
             answers={200: views.IndexView},
@@ -23,9 +23,7 @@ ROUTES: list[BaseRoute] = [
     ),
     Resource(
         "/console/{version}/{name}",
-        GET=Operation(
-            handler=page.show_file, summary="A file of the page", query=(), media=tuple(page.TYPES.values())
-        ),
+        GET=Operation(handler=page.show_file, summary="A file of the page", query=(), media=tuple(page.TYPES.values())),
     ),
     Resource(
         "/health",

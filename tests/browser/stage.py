@@ -1,23 +1,22 @@
 """A workflow that tells what a test tells it to, when the test says so: any state of the page, held for any time."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import httpx
 from playwright.async_api import Locator, Page
-from starlette.types import ASGIApp
 
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.memory import MemoryStore
+from agentic_fleet.testing.server import serving
 from agentic_fleet.turns import Emit, Pause, PendingRequest, Result, Turn
 from agentic_fleet.web import Parts, create_app
 from tests.script import Script
-from tests.server import serving
 from tests.web.site import TOOLS, Site
 
 TYPE = StreamEventType
@@ -90,9 +89,7 @@ def plan(request_id: str = "p1") -> PendingRequest:
 
 
 @asynccontextmanager
-async def playing(
-    stage: Stage, store: MemoryStore | None = None, around: Callable[[ASGIApp], ASGIApp] = lambda app: app, **knobs: Any
-) -> AsyncIterator[Site]:
+async def playing(stage: Stage, store: MemoryStore | None = None, **knobs: Any) -> AsyncIterator[Site]:
     """The service with `stage` as its workflow. Everything in the block must be through in 30 s."""
     store, script, settings = store or MemoryStore(), Script(stage), Settings(**knobs)
     opened: list[Runs] = []
@@ -110,7 +107,7 @@ async def playing(
                 check_tools=lambda: TOOLS,
             )
 
-    async with serving(around(create_app(open_parts))) as url:
+    async with serving(create_app(open_parts)) as url:
         with anyio.fail_after(30):
             async with httpx.AsyncClient(base_url=url, timeout=10) as http:
                 yield Site(url, http, opened[0], store, script)

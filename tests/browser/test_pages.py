@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.browser.stage import TYPE, Stage, answer, approval, ask, of, playing, question, thought
+from tests.edge.fronts import PROXIES, fronted
 
 KEY = "alice-0123456789"
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
@@ -49,29 +49,20 @@ async def test_a_session_that_has_ended_asks_for_the_key_again(tab: Page, stage:
         await expect(tab.get_by_label("Your key")).to_be_focused()
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told of the path", "not told"])
-async def test_under_a_path_of_a_proxy_everything_works_as_without(tab: Page, stage: Stage, told: bool) -> None:
-    def around(app: ASGIApp) -> ASGIApp:
-        async def proxied(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "lifespan":
-                assert scope["path"].startswith("/a/fleet/"), scope["path"]
-                path = scope["path"] if told else scope["path"].removeprefix("/a/fleet")
-                scope = {**scope, "path": path, "root_path": "/a/fleet" if told else ""}
-            await app(scope, receive, send)
-
-        return proxied
-
-    keys = (f"alice:{KEY}",)
-    async with playing(stage, around=around, api_keys=keys) as it:
-        await tab.goto(f"{it.url}/a/fleet/")
+@pytest.mark.parametrize("kind", ["direct", *PROXIES])
+async def test_under_a_path_everything_works_as_without(tab: Page, stage: Stage, kind: str) -> None:
+    async with fronted(kind, "/fleet", stage, api_keys=(f"alice:{KEY}",)) as it:
+        await tab.goto(f"{it.url}/")
         await tab.get_by_label("Your key").fill(KEY)
         await tab.keyboard.press("Enter")
         await ask(tab)
+        stage.write("Blue")
+        await expect(answer(tab)).to_have_text("Blue")
         stage.answer("Blue.")
         await expect(answer(tab)).to_have_text("Blue.")
-        assert {cookie["path"] for cookie in await tab.context.cookies()} == {"/a/fleet/" if told else "/"}
+        assert {cookie["path"] for cookie in await tab.context.cookies()} == {"/fleet/"}
         await tab.get_by_role("link", name="Agents").click()
-        await expect(tab.locator(".card")).to_have_count(3)
+        await expect(tab.locator(".card")).to_have_count(1)
 
 
 async def test_the_agents_page_shows_who_is_there_and_what_works(tab: Page, stage: Stage) -> None:

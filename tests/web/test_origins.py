@@ -34,9 +34,10 @@ async def test_no_link_is_made_from_the_name_in_the_request() -> None:
         started = await it.http.post(
             f"/api/v1/conversations/{made.json()['id']}/runs", json={"message": "hi"}, headers=forged
         )
-        index = await it.http.get("/", headers=forged)
+        index = await it.http.get("/", headers={**forged, "Accept": "application/json"})
+        page = await it.http.get("/", headers=forged)
         assert started.headers["location"].startswith("/api/v1/runs/")
-        for answer in (made, started, index):
+        for answer in (made, started, index, page):
             assert "evil" not in answer.text + str(answer.headers)
 
 

@@ -1,18 +1,11 @@
 """The console page and its files as they are served."""
 
 import re
-from contextlib import nullcontext
 from pathlib import Path
 
-import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
 
-from agentic_fleet.about import Check
-from agentic_fleet.settings import Settings
-from agentic_fleet.web import Parts, create_app
-from tests.server import serving
-from tests.web.site import WRITER, site
+from tests.web.site import site
 
 FOLDER = Path("agentic_fleet/web/console")
 FILES = {path.name: path.read_bytes() for path in FOLDER.iterdir()}
@@ -101,26 +94,12 @@ async def test_heads_other_methods_and_unknown_files_are_answered_as_elsewhere()
 async def test_under_a_path_of_a_proxy_the_page_links_to_that_path() -> None:
     async with site() as it:
         assert all(link.startswith("console/") for link in linked((await it.http.get("/")).text))
-        parts = Parts(
-            settings=Settings(),
-            store=it.store,
-            runs=it.runs,
-            agents=[WRITER],
-            check_model=lambda: Check(status="ok", detail="There."),
-            check_tools=dict,
-        )
-
-    async def prefixed(scope: Scope, receive: Receive, send: Send) -> None:
-        """As it comes in when a proxy serves it under a path."""
-        await app(scope if scope["type"] == "lifespan" else {**scope, "root_path": "/a/fleet"}, receive, send)
-
-    app = create_app(lambda: nullcontext(parts))
-    async with serving(prefixed) as url, httpx.AsyncClient() as http:
-        for path in ("/a/fleet/", "/a/fleet"):
-            page = await http.get(url + path)
+    async with site(root_path="/a/fleet") as it:
+        for path in ("/a/fleet/", "/a/fleet", "/"):
+            page = await it.http.get(path)
             assert all(link.startswith("/a/fleet/console/") for link in linked(page.text))
         for link in linked(page.text):
-            assert (await http.get(url + link)).status_code == 200
+            assert (await it.http.get(link)).status_code == 200
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

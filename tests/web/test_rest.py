@@ -212,11 +212,6 @@ async def test_a_tool_that_does_not_work_is_shown_by_health_and_is_no_failure_of
         assert health["tools"]["look"] == {"status": "failed", "detail": "Set LOOK_KEY."}
 
 
-async def test_the_index_names_the_version() -> None:
-    async with site() as it:
-        assert "version" in await it.get("/")
-
-
 @pytest.mark.parametrize(("model", "health", "ready"), [("ok", 200, 200), ("starting", 200, 503), ("failed", 503, 200)])
 async def test_health_and_readiness_follow_the_model(model: str, health: int, ready: int) -> None:
     async with site(check=lambda: Check(status=model, detail="So it is.")) as it:  # type: ignore[arg-type]  # a literal
