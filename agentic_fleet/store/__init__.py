@@ -39,6 +39,9 @@ class Store(Protocol):
         """The listed ones, without messages; the one with the newest `updated_at` first."""
         ...
 
+    async def rename_conversation(self, conversation_id: str, title: str, *, owner: str) -> None:
+        """Give it another title; its place in the list stays. NotFound, also when it is somebody else's."""
+
     async def drop_conversation(self, conversation_id: str, *, owner: str) -> None:
         """Forget it with its messages and runs, and all that is theirs. NotFound, also when it is somebody else's;
         Conflict while it has a live run."""

@@ -40,6 +40,12 @@ def page(db: sqlite3.Connection, owner: str, limit: int, offset: int) -> list[Co
     return [_conversation(row) for row in db.execute(sql, (owner, limit, offset))]
 
 
+def rename(db: sqlite3.Connection, conversation_id: str, title: str, owner: str) -> None:
+    sql = "UPDATE conversations SET title = ? WHERE id = ? AND owner = ?"
+    if not db.execute(sql, (title, conversation_id, owner)).rowcount:
+        raise NotFound("There is no such conversation.")
+
+
 def drop(db: sqlite3.Connection, conversation_id: str, owner: str) -> None:
     sql = f"SELECT 1 FROM runs WHERE conversation_id = ? AND owner = ? AND {LIVE_RUN}"
     if db.execute(sql, (conversation_id, owner)).fetchone():

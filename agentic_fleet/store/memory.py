@@ -42,6 +42,10 @@ class MemoryStore:
         newest = sorted(listed, key=lambda kept: kept.updated_at, reverse=True)
         return newest[offset : offset + limit]
 
+    async def rename_conversation(self, conversation_id: str, title: str, *, owner: str) -> None:
+        self._check_conversation(conversation_id, owner)
+        self._conversations[conversation_id] = replace(self._conversations[conversation_id], title=title)
+
     async def drop_conversation(self, conversation_id: str, *, owner: str) -> None:
         self._check_conversation(conversation_id, owner)
         self._check_no_live_run(conversation_id, "This conversation has a live run.")

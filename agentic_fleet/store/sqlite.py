@@ -34,6 +34,9 @@ class SqliteStore:
     async def conversations(self, *, owner: str, limit: int, offset: int) -> list[Conversation]:
         return await self._reader.read(lambda db: conversations.page(db, owner, limit, offset))
 
+    async def rename_conversation(self, conversation_id: str, title: str, *, owner: str) -> None:
+        await self._writer.write(lambda db: conversations.rename(db, conversation_id, title, owner), durable=True)
+
     async def drop_conversation(self, conversation_id: str, *, owner: str) -> None:
         await self._writer.write(lambda db: conversations.drop(db, conversation_id, owner), durable=True)
 

@@ -80,7 +80,7 @@ class Cors:
             listed = CORSMiddleware(
                 self._app,
                 allow_origins=origins,
-                allow_methods=("GET", "POST", "DELETE"),
+                allow_methods=("GET", "POST", "PATCH", "DELETE"),
                 allow_headers="*",  # the listed origins are trusted, and SDKs send headers of their own
                 expose_headers=_TOLD,
             )

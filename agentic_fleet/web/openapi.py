@@ -100,16 +100,16 @@ def _operation(operation: Operation, known: Mapping[Any, Json]) -> Json:
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
         "responses": {
-            **{str(status): _answer(operation, status, known) for status in operation.answers},
+            **{str(status): _answer(status, answer, known) for status, answer in operation.answers.items()},
             "default": _refusal(operation, known),
         },
     }
+    besides: Json = {media: {"schema": {"type": "string"}} for media in operation.media}
     if operation.stream:
-        described["responses"].setdefault("200", {"description": "The run's stream", "content": {}})
-        described["responses"]["200"]["content"] = {
-            **described["responses"]["200"]["content"],
-            **(_DIALECT if operation.openai else _STREAM),
-        }
+        besides |= _DIALECT if operation.openai else _STREAM
+    if besides:
+        described["responses"].setdefault("200", {"description": "OK", "content": {}})
+        described["responses"]["200"]["content"] = {**described["responses"]["200"]["content"], **besides}
     parameters = [each for query in operation.query for each in _parameters(query)]
     parameters += [{"name": name, "in": "header", **_HEADERS[name]} for name in operation.headers]
     if parameters:
@@ -128,9 +128,9 @@ def _refusal(operation: Operation, known: Mapping[Any, Json]) -> Json:
     return _content("A problem (RFC 9457)", "application/problem+json", known[views.ProblemView])
 
 
-def _answer(operation: Operation, status: int, known: Mapping[Any, Json]) -> Json:
-    phrase, answer = HTTPStatus(status).phrase, operation.answers[status]
-    return {"description": phrase} if answer is None else _content(phrase, operation.media_type, known[answer])
+def _answer(status: int, answer: Any, known: Mapping[Any, Json]) -> Json:
+    phrase = HTTPStatus(status).phrase
+    return {"description": phrase} if answer is None else _content(phrase, "application/json", known[answer])
 
 
 def _content(description: str, media_type: str, schema: Json) -> Json:

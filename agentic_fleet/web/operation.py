@@ -23,7 +23,8 @@ Header = Literal["Idempotency-Key", "Last-Event-ID"]
 class Operation:
     """`answers` has the successes: status to type, None for no body. `stream`: 200 can be Server-Sent Events.
 
-    `openai`: its frames and its refusals are OpenAI's, and it ignores what it does not know.
+    `media`: types that 200 can have besides, for browsers. `openai`: its frames and its refusals are OpenAI's, and it
+    ignores what it does not know.
     """
 
     handler: Handler
@@ -33,7 +34,7 @@ class Operation:
     body: type[Struct] | None = None
     answers: Mapping[int, Any] = field(default_factory=dict)
     stream: bool = False
-    media_type: str = "application/json"  # of the successes
+    media: tuple[str, ...] = ()
     openai: bool = False
 
 

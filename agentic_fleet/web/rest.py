@@ -23,22 +23,6 @@ MOST_RUNS = 10_000
 """Runs of a dropped conversation that teach nothing any more: more than anybody asks in one."""
 
 
-async def index(request: Request) -> Response:
-    wire.query(request, wire.NoQuery)
-    paths = [
-        "/health",
-        "/ready",
-        "/openapi.json",
-        "/api/v1/agents",
-        "/api/v1/conversations",
-        "/api/v1/runs",
-        "/v1/models",
-    ]
-    links = [link(request, path) for path in (*paths, "/v1/models", "/api/ws/chat")]
-    index: views.IndexView = {"service": "AgenticFleet", "version": __version__, "links": links}
-    return views.reply(index)
-
-
 async def health(request: Request) -> Response:
     parts = parts_of(request)
     runs = f"{parts.runs.live} of {parts.settings.max_runs} live{', draining' if parts.runs.draining else ''}"
@@ -97,6 +81,15 @@ async def show_conversation(request: Request) -> Response:
     wire.query(request, wire.NoQuery)
     found = await parts_of(request).store.conversation(conversation_id, owner=context.caller.get())
     return views.reply(views.conversation(found))
+
+
+async def rename_conversation(request: Request) -> Response:
+    conversation_id = wire.path_id(request, "conversation_id")
+    wire.query(request, wire.NoQuery)
+    title = (await wire.body(request, wire.RenameBody)).title
+    store, caller = parts_of(request).store, context.caller.get()
+    await store.rename_conversation(conversation_id, title, owner=caller)
+    return views.reply(views.conversation(await store.conversation(conversation_id, owner=caller)))
 
 
 async def drop_conversation(request: Request) -> Response:

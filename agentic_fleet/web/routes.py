@@ -4,14 +4,27 @@ from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from agentic_fleet.web import callers, execution, history, openapi, rest, sessions, socket, sse, views, wire
+from agentic_fleet.web import callers, execution, history, openapi, page, rest, sessions, socket, sse, views, wire
 from agentic_fleet.web.door import chat, models, responses, shapes
 from agentic_fleet.web.door.chat_words import ChatBody
 from agentic_fleet.web.door.responses_words import ResponsesBody
 from agentic_fleet.web.operation import Operation, Resource
 
 ROUTES: list[BaseRoute] = [
-    Resource("/", GET=Operation(handler=rest.index, summary="Where to begin", answers={200: views.IndexView})),
+    Resource(
+        "/",
+        GET=Operation(
+            handler=page.show_page,
+            summary="The console page; with `Accept: application/json` where to begin",
+            query=(),
+            answers={200: views.IndexView},
+            media=("text/html",),
+        ),
+    ),
+    Resource(
+        "/console/{version}/{name}",
+        GET=Operation(handler=page.show_file, summary="A file of the page", query=(), media=tuple(page.TYPES.values())),
+    ),
     Resource(
         "/health",
         GET=Operation(
@@ -35,8 +48,7 @@ ROUTES: list[BaseRoute] = [
         GET=Operation(
             handler=rest.show_metrics,
             summary="Prometheus metrics",
-            answers={200: str},
-            media_type="text/plain",
+            media=("text/plain",),
         ),
     ),
     Resource(
@@ -80,6 +92,12 @@ ROUTES: list[BaseRoute] = [
         GET=Operation(
             handler=rest.show_conversation,
             summary="A conversation with its messages",
+            answers={200: views.ConversationView},
+        ),
+        PATCH=Operation(
+            handler=rest.rename_conversation,
+            summary="Give a conversation another title",
+            body=wire.RenameBody,
             answers={200: views.ConversationView},
         ),
         DELETE=Operation(

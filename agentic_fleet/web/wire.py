@@ -29,6 +29,7 @@ BODY_TIME = 30.0
 """Seconds for a request's body."""
 
 Id = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 Limit = Annotated[int, Meta(ge=1, le=100)]
 PageLimit = Annotated[int, Meta(ge=1, le=1000)]
 Offset = Annotated[int, Meta(ge=0)]
@@ -83,7 +84,13 @@ class ResumeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ConversationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    title: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")] = "New Chat"
+    title: Title = "New Chat"
+
+
+class RenameBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """PATCH /api/v1/conversations/{id}"""
+
+    title: Title
 
 
 class FeedbackBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

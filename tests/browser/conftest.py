@@ -8,11 +8,12 @@ A test fails at its end when a script of the page had an uncaught error.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from playwright.async_api import Browser, Error, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright
 
+from tests.browser.stage import Stage
 from tests.needed import needed
 
 FLAGS = [
@@ -59,3 +60,25 @@ async def page(chromium: Browser) -> AsyncIterator[Page]:
     yield tab
     await profile.close()
     assert errors == []
+
+
+@pytest.fixture
+async def tab(page: Page) -> AsyncIterator[Page]:
+    """A tab for the console, in which it may not even try what its own policy forbids."""
+    refused: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "Trusted" in message.text:
+            refused.append(message.text)
+
+    page.on("console", hear)
+    await page.set_viewport_size({"width": 1280, "height": 800})
+    yield page
+    assert refused == []
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    it = Stage()
+    yield it
+    it.close()

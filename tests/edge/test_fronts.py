@@ -100,7 +100,7 @@ async def test_links_lead_back_through_the_front(kind: str, root: str) -> None:
     async with fronted(kind, root) as it:
         conversation = (await it.http.post("/api/v1/conversations")).json()["id"]
         started = await it.http.post(f"/api/v1/conversations/{conversation}/runs", json={"message": "hi"})
-        index = await it.http.get("/")
+        index = await it.http.get("/", headers={"Accept": "application/json"})
         for link in (started.headers["location"], *index.json()["links"]):
             assert link.startswith(root + "/")
             found = await it.http.get(httpx.URL(it.url).copy_with(path=link))

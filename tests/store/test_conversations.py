@@ -39,6 +39,19 @@ async def test_conversations_come_newest_first_and_the_later_one_of_equals_first
     assert await store.conversations(owner="local", limit=10, offset=4) == []
 
 
+async def test_a_renamed_conversation_keeps_its_place_and_its_messages(store: Store) -> None:
+    await start(store)
+    await store.add_conversation(conversation("new", at=3000))
+    await store.rename_conversation("chat", "Another \u2028 \U0001f600", owner="local")
+    renamed = await store.conversation("chat", owner="local")
+    assert (renamed.title, renamed.messages) == ("Another \u2028 \U0001f600", (question("q-run"),))
+    assert [chat.id for chat in await store.conversations(owner="local", limit=2, offset=0)] == ["new", "chat"]
+    for id, owner in (("chat", "bob"), ("nowhere", "local")):
+        with pytest.raises(NotFound):
+            await store.rename_conversation(id, "Mine", owner=owner)
+    assert (await store.conversation("chat", owner="local")).title == renamed.title
+
+
 async def test_a_question_and_an_answer_each_bring_their_conversation_to_the_front(store: Store) -> None:
     await store.add_conversation(conversation("old", at=1000))
     await store.add_conversation(conversation("new", at=1500))

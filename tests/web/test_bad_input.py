@@ -18,7 +18,7 @@ SURFACE = {
     "/health": {"GET", "HEAD"},
     "/ready": {"GET", "HEAD"},
     "/api/v1/conversations": {"GET", "HEAD", "POST"},
-    f"/api/v1/conversations/{ID}": {"GET", "HEAD", "DELETE"},
+    f"/api/v1/conversations/{ID}": {"GET", "HEAD", "PATCH", "DELETE"},
     f"/api/v1/conversations/{ID}/runs": {"POST"},
     "/api/v1/runs": {"GET", "HEAD"},
     f"/api/v1/runs/{ID}": {"GET", "HEAD"},

@@ -34,13 +34,14 @@ async def test_no_link_is_made_from_the_name_in_the_request() -> None:
         started = await it.http.post(
             f"/api/v1/conversations/{made.json()['id']}/runs", json={"message": "hi"}, headers=forged
         )
-        index = await it.http.get("/", headers=forged)
+        index = await it.http.get("/", headers={**forged, "Accept": "application/json"})
+        page = await it.http.get("/", headers=forged)
         assert started.headers["location"].startswith("/api/v1/runs/")
-        for answer in (made, started, index):
+        for answer in (made, started, index, page):
             assert "evil" not in answer.text + str(answer.headers)
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 async def test_pages_of_a_listed_origin_may_ask_before_they_send(method: str) -> None:
     async with site(allowed_origins=(FRIEND,), api_keys=("alice:alice-0123456789",)) as it:
         question = {"Origin": FRIEND, "Access-Control-Request-Method": method}

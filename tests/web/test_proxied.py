@@ -82,7 +82,7 @@ async def test_with_a_root_path_everything_works_with_and_without_it(asked: str)
 async def test_links_carry_the_root_path_and_lead_somewhere() -> None:
     async with site(root_path="/a/fleet") as it:
         for index in ("/a/fleet", "/a/fleet/", "/"):
-            answer = await it.http.get(index)
+            answer = await it.http.get(index, headers={"Accept": "application/json"})
             assert answer.status_code == 200
             links = answer.json()["links"]
             assert all(link.startswith("/a/fleet/") for link in links)
@@ -100,7 +100,8 @@ async def test_what_only_looks_like_the_root_path_is_not_under_it() -> None:
 async def test_without_a_root_path_there_is_none() -> None:
     async with site() as it:
         assert (await it.http.get("/fleet/health")).status_code == 404
-        assert (await it.get("/"))["links"][0] == "/health"
+        index = await it.http.get("/", headers={"Accept": "application/json"})
+        assert index.json()["links"][0] == "/health"
 
 
 async def test_a_forged_host_is_in_no_answer() -> None:

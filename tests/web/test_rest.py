@@ -32,6 +32,26 @@ async def test_a_conversation_can_be_made_shown_listed_and_dropped() -> None:
         assert (await it.http.delete(path)).status_code == 404
 
 
+async def test_a_conversation_can_be_renamed_and_keeps_its_place() -> None:
+    async with site() as it:
+        for at, id in ((1, "old"), (2, "new")):
+            await it.store.add_conversation(Conversation(id=id, title="T", created_at=0, updated_at=at))
+        renamed = await it.http.patch("/api/v1/conversations/old", json={"title": "Haiku \u2028 \U0001f600"})
+        assert (renamed.status_code, renamed.json()["title"]) == (200, "Haiku \u2028 \U0001f600")
+        assert await it.get("/api/v1/conversations/old") == renamed.json()
+        assert [each["id"] for each in await it.get("/api/v1/conversations")] == ["new", "old"]
+        assert (await it.http.patch("/api/v1/conversations/none", json={"title": "T"})).status_code == 404
+
+
+@pytest.mark.parametrize("body", [{}, {"title": ""}, {"title": " "}, {"title": "T" * 201}, {"title": "T", "id": "x"}])
+async def test_a_conversation_is_renamed_to_a_title_and_nothing_else(body: dict[str, str]) -> None:
+    async with site() as it:
+        id = (await it.http.post("/api/v1/conversations")).json()["id"]
+        refused = await it.http.patch(f"/api/v1/conversations/{id}", json=body)
+        assert (refused.status_code, refused.json()["type"]) == (422, "urn:agenticfleet:invalid-request")
+        assert (await it.get(f"/api/v1/conversations/{id}"))["title"] == "New Chat"
+
+
 async def test_a_conversation_needs_no_body_and_gets_a_title() -> None:
     async with site() as it:
         assert (await it.http.post("/api/v1/conversations")).json()["title"] == "New Chat"
@@ -190,11 +210,6 @@ async def test_a_tool_that_does_not_work_is_shown_by_health_and_is_no_failure_of
         health = await it.get("/health")
         assert health["status"] == "ok"
         assert health["tools"]["look"] == {"status": "failed", "detail": "Set LOOK_KEY."}
-
-
-async def test_the_index_names_the_version() -> None:
-    async with site() as it:
-        assert "version" in await it.get("/")
 
 
 @pytest.mark.parametrize(("model", "health", "ready"), [("ok", 200, 200), ("starting", 200, 503), ("failed", 503, 200)])
