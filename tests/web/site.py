@@ -132,19 +132,22 @@ async def site(
     check: Callable[[], Check] = lambda: Check(status="ok", detail="There."),
     more: Sequence[BaseRoute] = (),
     file: Path | None = None,
+    memory: Store | None = None,
     workflow: Workflow | None = None,
+    agents: Sequence[AgentCard] = (WRITER,),
+    patience: float = 10,
     **knobs: Any,
 ) -> AsyncIterator[Site]:
-    """`more` are routes besides the service's own, `file` has the store, else memory, `knobs` are settings.
+    """`more` are routes besides the service's own, `knobs` are settings. The store is in `file`, else in `memory`.
 
-    With a `workflow` of its own, `act` is not played. Everything must be through in 10 s.
+    With a `workflow` of its own, `act` is not played. Everything must be through in `patience` seconds.
     """
     script, settings = Script(act), Settings(**{"examples_bytes": 0, **knobs})
     opened: list[tuple[Store, Runs]] = []
 
     @asynccontextmanager
     async def open_parts() -> AsyncIterator[Parts]:
-        kept: AbstractAsyncContextManager[Store] = open_sqlite(file) if file else nullcontext(MemoryStore())
+        kept: AbstractAsyncContextManager[Store] = open_sqlite(file) if file else nullcontext(memory or MemoryStore())
         async with (
             kept as store,
             open_learning(settings, store, Rules(), pass_score=6.0) as learning,
@@ -159,7 +162,7 @@ async def site(
                 store=store,
                 runs=runs,
                 learning=learning,
-                agents=[WRITER],
+                agents=agents,
                 check_model=check,
                 check_tools=lambda: TOOLS,
                 metrics=metrics,
@@ -174,7 +177,7 @@ async def site(
         "ws_per_message_deflate": False,
     }
     async with serving(app, **as_deployed) as url:
-        with anyio.fail_after(10):
+        with anyio.fail_after(patience):
             async with httpx.AsyncClient(base_url=url, timeout=10, verify=False) as http:
                 store, runs = opened[0]
                 yield Site(url, http, runs, store, script)

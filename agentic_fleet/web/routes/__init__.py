@@ -1,0 +1,7 @@
+"""The whole HTTP surface, as one list of what each path and method takes and answers."""
+
+from starlette.routing import BaseRoute
+
+from agentic_fleet.web.routes import door, original, runs, site
+
+ROUTES: list[BaseRoute] = [*site.ROUTES, *runs.ROUTES, *original.ROUTES, *door.ROUTES]
