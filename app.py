@@ -66,14 +66,16 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers (`Signals` below obeys them), and with a greeting once it listens."""
 
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, url: str, *, keys: bool) -> None:
         super().__init__(config)
         self._url = url
+        self._key = '-H "Authorization: Bearer KEY" ' if keys else ""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         print(f"AgenticFleet {__version__} on {self._url}  (Ctrl-C stops it)")
-        print(f'Try:  curl -NG {self._url}/api/chat/demo/stream --data-urlencode "message=Write a haiku"', flush=True)
+        ask = f'curl -NG {self._key}{self._url}/api/chat/demo/stream --data-urlencode "message=Write a haiku"'
+        print(f"Open it in a browser, or try:  {ask}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         async with anyio.create_task_group() as tasks:
@@ -138,7 +140,7 @@ async def serve(settings: Settings) -> None:
         process.start_soon(signals.obey)
         with listen(settings.host, settings.port) as (listener, url):
             async with open_parts(settings) as parts:
-                server = Server(_config(settings, parts), url)
+                server = Server(_config(settings, parts), url, keys=bool(settings.api_keys))
                 signals.running(parts.runs, server)
                 await server.serve(sockets=[listener])
         process.cancel_scope.cancel("served")
