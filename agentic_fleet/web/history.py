@@ -22,7 +22,7 @@ class RoutingView(TypedDict):
 
 
 class QualityView(TypedDict):
-    score: float | None  # 0..10
+    score: NotRequired[float]  # 0..10; left out when there is none: the original's page would show a null as a word
     flag: str | None
     improvements: str | None
     by: ScoredBy | None
@@ -115,7 +115,7 @@ def _execution(it: Execution) -> ExecutionView:
         "decided_by": plan.get("decided_by"),
     }
     quality = {
-        "score": it.quality.score,
+        **({} if it.quality.score is None else {"score": it.quality.score}),
         "flag": it.quality.flag,
         "improvements": missing[-1] if missing else None,
         "by": it.quality.by,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agentic_fleet.errors import ModelFailed
 from agentic_fleet.learning import EXAMPLES
 from agentic_fleet.learning.examples import read_examples
 from agentic_fleet.turns import Emit, Result, Turn
@@ -41,6 +42,16 @@ async def test_an_execution_has_the_originals_shape_and_more() -> None:
     assert (entry["metadata"]["models"], entry["metadata"]["programs"]["planner"]) == (["m-1"], "v7")
     assert (entry["result"], entry["feedback"]) == ("a poem", None)
     assert [part["agent"] for part in entry["parts"]] == ["researcher", "writer"]
+
+
+async def test_a_run_without_a_score_has_none_in_its_quality() -> None:
+    async def fail(turn: Turn, emit: Emit) -> Result:
+        raise ModelFailed("The model broke off.")
+
+    async with site(fail) as on:
+        await on.finished()
+        (entry,) = await on.get("/api/v1/history")
+        assert (entry["status"], "score" in entry["quality"]) == ("failed", False)
 
 
 async def test_the_newest_run_comes_first_and_pages_are_bounded() -> None:

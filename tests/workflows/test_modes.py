@@ -163,7 +163,12 @@ async def test_an_answer_is_stopped_at_its_bound_and_its_connection_closed(
             fleet_over(endpoint, roster=bounded(max_answer_characters=100, max_refinements=0)), turn(), screen
         )
     assert result.text == screen.text() == ("0123456789" * 10)
-    assert screen.thought("progress") == {"verdict": "continue", "decided_by": "rules", "round": 1}
+    assert screen.thought("progress") == {
+        "verdict": "continue",
+        "action": "continue",
+        "decided_by": "rules",
+        "round": 1,
+    }
     await fake.settled()
     assert fake.hangups == 1
 
