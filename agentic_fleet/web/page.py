@@ -16,9 +16,10 @@ from starlette.responses import Response
 from agentic_fleet import __version__
 from agentic_fleet.errors import NotFound
 from agentic_fleet.web import views, wire
+from agentic_fleet.web.operation import Operation, Resource
 from agentic_fleet.web.proxied import link
 
-TYPES = {
+_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
@@ -51,7 +52,7 @@ def _digest(files: Mapping[str, bytes]) -> str:
     return hashlib.sha256(b"\0".join(name.encode() + b"\0" + body for name, body in files.items())).hexdigest()[:16]
 
 
-_FILES = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in TYPES}
+_FILES = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES}
 _PACKED = {name: gzip.compress(body, mtime=0) for name, body in _FILES.items()}
 _VERSION = _digest(_FILES)
 _PAGE = (_FOLDER / "page.html").read_text(encoding="utf-8")
@@ -80,7 +81,7 @@ async def show_file(request: Request) -> Response:
     body = _FILES[name]
     if "gzip" in request.headers.get("accept-encoding", ""):
         body, headers["Content-Encoding"] = _PACKED[name], "gzip"
-    return Response(body, headers=headers, media_type=TYPES[Path(name).suffix])
+    return Response(body, headers=headers, media_type=_TYPES[Path(name).suffix])
 
 
 def _rendered(root: str) -> str:
@@ -88,3 +89,21 @@ def _rendered(root: str) -> str:
     folder = f"{root}console/{_VERSION}/"
     modules = [f'<link rel="modulepreload" href="{folder}{name}">' for name in _FILES if name.endswith(".js")]
     return _PAGE.replace('"console/', f'"{folder}').replace("<!-- modules -->", "\n".join(modules))
+
+
+RESOURCES = [
+    Resource(
+        "/",
+        GET=Operation(
+            handler=show_page,
+            summary="The console page; with `Accept: application/json` where to begin",
+            query=(),
+            answers={200: views.IndexView},
+            media=("text/html",),
+        ),
+    ),
+    Resource(
+        "/console/{version}/{name}",
+        GET=Operation(handler=show_file, summary="A file of the page", query=(), media=tuple(_TYPES.values())),
+    ),
+]

@@ -11,20 +11,7 @@ from agentic_fleet.web.door.responses_words import ResponsesBody
 from agentic_fleet.web.operation import Operation, Resource
 
 ROUTES: list[BaseRoute] = [
-    Resource(
-        "/",
-        GET=Operation(
-            handler=page.show_page,
-            summary="The console page; with `Accept: application/json` where to begin",
-            query=(),
-            answers={200: views.IndexView},
-            media=("text/html",),
-        ),
-    ),
-    Resource(
-        "/console/{version}/{name}",
-        GET=Operation(handler=page.show_file, summary="A file of the page", query=(), media=tuple(page.TYPES.values())),
-    ),
+    *page.RESOURCES,
     Resource(
         "/health",
         GET=Operation(

@@ -1,23 +1,15 @@
 """A workflow that tells what a test tells it to, when the test says so: any state of the page, held for any time."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
-import httpx
 from playwright.async_api import Locator, Page
 
-from agentic_fleet.about import AgentCard, Check
+from agentic_fleet.about import AgentCard
 from agentic_fleet.events import StreamEvent, StreamEventType
-from agentic_fleet.runs import Runs
-from agentic_fleet.settings import Settings
-from agentic_fleet.store.memory import MemoryStore
-from agentic_fleet.testing.server import serving
 from agentic_fleet.turns import Emit, Pause, PendingRequest, Result, Turn
-from agentic_fleet.web import Parts, create_app
-from tests.script import Script
-from tests.web.site import TOOLS, Site
+from tests.web.site import Site, site
 
 TYPE = StreamEventType
 TEAM = [
@@ -88,29 +80,9 @@ def plan(request_id: str = "p1") -> PendingRequest:
     return PendingRequest(request_id=request_id, request_type="PlanReview", request=request)
 
 
-@asynccontextmanager
-async def playing(stage: Stage, store: MemoryStore | None = None, **knobs: Any) -> AsyncIterator[Site]:
-    """The service with `stage` as its workflow. Everything in the block must be through in 30 s."""
-    store, script, settings = store or MemoryStore(), Script(stage), Settings(**knobs)
-    opened: list[Runs] = []
-
-    @asynccontextmanager
-    async def open_parts() -> AsyncIterator[Parts]:
-        async with Runs.open(store, script, settings) as runs:
-            opened.append(runs)
-            yield Parts(
-                settings=settings,
-                store=store,
-                runs=runs,
-                agents=TEAM,
-                check_model=lambda: Check(status="ok", detail="There."),
-                check_tools=lambda: TOOLS,
-            )
-
-    async with serving(create_app(open_parts)) as url:
-        with anyio.fail_after(30):
-            async with httpx.AsyncClient(base_url=url, timeout=10) as http:
-                yield Site(url, http, opened[0], store, script)
+def playing(stage: Stage, **more: Any) -> AbstractAsyncContextManager[Site]:
+    """The service with `stage` as its workflow; `more` is for `site`. Everything must be through in 30 s."""
+    return site(stage, agents=TEAM, patience=30, **more)
 
 
 async def ask(tab: Page, text: str = "Why is the sky blue?") -> None:

@@ -133,11 +133,13 @@ async def site(
     more: Sequence[BaseRoute] = (),
     file: Path | None = None,
     workflow: Workflow | None = None,
+    agents: Sequence[AgentCard] = (WRITER,),
+    patience: float = 10,
     **knobs: Any,
 ) -> AsyncIterator[Site]:
     """`more` are routes besides the service's own, `file` has the store, else memory, `knobs` are settings.
 
-    With a `workflow` of its own, `act` is not played. Everything must be through in 10 s.
+    With a `workflow` of its own, `act` is not played. Everything must be through in `patience` seconds.
     """
     script, settings = Script(act), Settings(**{"examples_bytes": 0, **knobs})
     opened: list[tuple[Store, Runs]] = []
@@ -159,7 +161,7 @@ async def site(
                 store=store,
                 runs=runs,
                 learning=learning,
-                agents=[WRITER],
+                agents=agents,
                 check_model=check,
                 check_tools=lambda: TOOLS,
                 metrics=metrics,
@@ -174,7 +176,7 @@ async def site(
         "ws_per_message_deflate": False,
     }
     async with serving(app, **as_deployed) as url:
-        with anyio.fail_after(10):
+        with anyio.fail_after(patience):
             async with httpx.AsyncClient(base_url=url, timeout=10, verify=False) as http:
                 store, runs = opened[0]
                 yield Site(url, http, runs, store, script)
