@@ -144,7 +144,7 @@ async def test_people_have_the_last_word_on_quality_and_its_course_is_drawn(tab:
             stage.answer("Blue.", score)
             await expect(tab.locator(".score").last).to_have_text(f"{score:g}/10")
         await tab.get_by_role("button", name="Bad answer").last.click()
-        await expect(tab.locator(".score").last).to_have_text("2/10")
+        await expect(tab.locator(".score").last).to_have_text("2/10 low confidence")
         await expect(tab.get_by_role("button", name="Bad answer").last).to_have_attribute("aria-pressed", "true")
         await tab.get_by_role("button", name="Good answer").last.click()
         await expect(tab.locator(".score").last).to_have_text("9/10")
@@ -243,12 +243,8 @@ async def test_axe_finds_nothing_serious(tab: Page, stage: Stage, scheme: str) -
         for fold in await tab.locator("#team details").all():
             await fold.evaluate("it => it.open = true")
         await judge("answer")
-        for page, sign in (
-            ("agents", ".card"),
-            ("history", ".runs td"),
-            ("history/RUN", ".replay"),
-            ("learning", ".plot"),
-        ):
+        pages = {"agents": ".card", "history": ".runs td", "history/RUN": ".replay", "learning": ".plot"}
+        for page, sign in pages.items():
             run = (await it.http.get("/api/v1/runs", headers={"Authorization": f"Bearer {KEY}"})).json()[0]["run_id"]
             await tab.goto(f"{it.url}/#/{page.replace('RUN', run)}")
             await expect(tab.locator(sign).first).to_be_visible()
