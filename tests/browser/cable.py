@@ -21,7 +21,8 @@ class Cable:
         return f"http://127.0.0.1:{self._port}"
 
     async def plug(self, url: str) -> None:
-        """Connections lead to the service at `url` from now on."""
+        """New connections lead to the service at `url` from now on."""
+        await self.pull()
         await self._tasks.start(self._carry, int(url.rpartition(":")[2]))
 
     async def pull(self) -> None:
@@ -52,10 +53,12 @@ class Cable:
 
 
 @asynccontextmanager
-async def cable(url: str) -> AsyncIterator[Cable]:
+async def cable(url: str = "") -> AsyncIterator[Cable]:
+    """One that leads to the service at `url`, or nowhere yet; the service may leave before the cable does."""
     async with anyio.create_task_group() as tasks:
         it = Cable(tasks)
-        await it.plug(url)
+        if url:
+            await it.plug(url)
         try:
             yield it
         finally:

@@ -8,7 +8,6 @@ from playwright.async_api import Locator, Page
 
 from agentic_fleet.about import AgentCard
 from agentic_fleet.events import StreamEvent, StreamEventType
-from agentic_fleet.store.memory import MemoryStore
 from agentic_fleet.turns import Emit, Pause, PendingRequest, Result, Turn
 from tests.web.site import Site, site
 
@@ -81,9 +80,9 @@ def plan(request_id: str = "p1") -> PendingRequest:
     return PendingRequest(request_id=request_id, request_type="PlanReview", request=request)
 
 
-def playing(stage: Stage, store: MemoryStore | None = None, **knobs: Any) -> AbstractAsyncContextManager[Site]:
-    """The service with `stage` as its workflow. Everything in the block must be through in 30 s."""
-    return site(stage, memory=store, agents=TEAM, patience=30, **knobs)
+def playing(stage: Stage, **more: Any) -> AbstractAsyncContextManager[Site]:
+    """The service with `stage` as its workflow; `more` is for `site`. Everything must be through in 30 s."""
+    return site(stage, agents=TEAM, patience=30, **more)
 
 
 async def ask(tab: Page, text: str = "Why is the sky blue?") -> None:

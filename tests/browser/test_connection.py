@@ -1,8 +1,9 @@
 """The console page when the connection, the service or the page itself goes away and comes back."""
 
+from pathlib import Path
+
 from playwright.async_api import Page, expect
 
-from agentic_fleet.store.memory import MemoryStore
 from tests.browser.cable import cable
 from tests.browser.stage import TYPE, Stage, answer, ask, of, playing, question, thought
 
@@ -68,21 +69,21 @@ async def test_a_question_whose_answer_got_lost_is_asked_once(tab: Page, stage: 
         assert [turn.ask.message for turn in it.script.turns] == ["First", "Second"]
 
 
-async def test_a_run_that_a_restart_has_interrupted_goes_on(tab: Page, stage: Stage) -> None:
-    store = MemoryStore()
-    async with playing(stage, store) as first, cable(first.url) as line:
-        await tab.goto(line.url)
-        await ask(tab)
-        stage.tell(thought("analysis", "Simple."))
-        stage.write(*WORDS[:10])
-        await expect(answer(tab)).to_contain_text("w10")
-        await line.pull()
-        first.runs.stop()
-        await first.runs.idle()
+async def test_a_run_that_a_restart_has_interrupted_goes_on(tab: Page, stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.db"
+    async with cable() as line:
+        async with playing(stage, file=file) as first:
+            await line.plug(first.url)
+            await tab.goto(line.url)
+            await ask(tab)
+            stage.tell(thought("analysis", "Simple."))
+            stage.write(*WORDS[:10])
+            await expect(answer(tab)).to_contain_text("w10")
         await expect(tab.locator(BANNER)).to_be_visible()
-        async with playing(stage, store) as second:
+        async with playing(stage, file=file) as second:
             await line.plug(second.url)
-            await expect(tab.locator(".foot .note")).to_have_text("The service stopped before the answer was complete.")
+            left = "The service stopped before the answer was complete."
+            await expect(tab.locator(".foot .note")).to_have_text(left)
             await expect(tab.locator(BANNER)).to_be_hidden()
             await tab.get_by_role("button", name="Go on").click()
             stage.write(*WORDS[:20])
@@ -90,7 +91,6 @@ async def test_a_run_that_a_restart_has_interrupted_goes_on(tab: Page, stage: St
             await expect(answer(tab)).to_have_text("".join(WORDS[:20]).strip())
             await expect(tab.locator(".round")).to_have_text("Resumed")
             await expect(tab.locator(".step.analysis")).to_have_count(1)
-            await line.pull()
 
 
 async def test_what_was_asked_elsewhere_is_there_when_one_comes_back(tab: Page, stage: Stage) -> None:

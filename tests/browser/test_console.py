@@ -29,6 +29,11 @@ async def test_an_answer_appears_token_by_token_as_markdown(tab: Page, stage: St
         await expect(tab.get_by_text("8/10")).to_be_visible()
         await expect(tab.get_by_role("button", name="Send")).to_be_visible()
         await expect(tab.locator("#said")).to_have_text("The answer is complete.")
+        await tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        for button, text in (("code", "print(1)"), ("foot", "It **scatters**:")):
+            await tab.locator(f".{button}").get_by_role("button", name="Copy").click()
+            await expect(tab.locator("#said")).to_have_text("Copied.")
+            assert (await tab.evaluate("navigator.clipboard.readText()")).startswith(text)
 
 
 async def test_no_text_of_models_tools_or_people_becomes_markup(tab: Page, stage: Stage) -> None:

@@ -89,6 +89,7 @@ async def test_runs_are_listed_filtered_and_played_again(tab: Page, stage: Stage
         await tab.goto(f"{it.url}/#/history")
         rows = tab.locator(".runs tbody tr:visible")
         await expect(rows).to_have_count(2)
+        await expect(rows.first).to_contain_text("cancelled")
         await tab.get_by_label("Words").fill("SKY")
         await expect(rows).to_have_count(1)
         await tab.get_by_label("Words").fill("")
@@ -111,6 +112,48 @@ async def test_runs_are_listed_filtered_and_played_again(tab: Page, stage: Stage
         await tab.get_by_role("link", name="Open the conversation").click()
         await expect(answer(tab)).to_have_text("It scatters.")
         assert run["conversation_id"] in tab.url
+
+
+async def test_what_runs_did_can_be_forgotten(tab: Page, stage: Stage) -> None:
+    async with playing(stage) as it:
+        for word in ("One", "Two", "Three"):
+            await it.start(word)
+            stage.answer(word)
+            await it.runs.idle()
+        await tab.goto(f"{it.url}/#/history")
+        rows = tab.locator(".runs tbody tr")
+        await expect(rows).to_have_count(3)
+        await tab.get_by_role("link", name="Two").last.click()
+        await tab.get_by_role("button", name="Forget").click()
+        await tab.get_by_role("dialog").get_by_role("button", name="Forget").click()
+        await expect(rows).to_have_count(2)
+        await tab.get_by_role("button", name="Forget all").click()
+        await tab.get_by_role("dialog").get_by_role("button", name="Forget").click()
+        await expect(tab.get_by_text("No runs.")).to_be_visible()
+        assert await it.get("/api/v1/history") == []
+        assert len(await it.get("/api/v1/conversations")) == 3
+
+
+async def test_people_have_the_last_word_on_quality_and_its_course_is_drawn(tab: Page, stage: Stage) -> None:
+    async with playing(stage) as it:
+        await tab.goto(f"{it.url}/#/learning")
+        await expect(tab.get_by_text("No answer has a score yet.")).to_be_visible()
+        await tab.get_by_role("link", name="New chat").click()
+        for score in (5.0, 8.0):
+            await ask(tab)
+            stage.answer("Blue.", score)
+            await expect(tab.locator(".score").last).to_have_text(f"{score:g}/10")
+        await tab.get_by_role("button", name="Bad answer").last.click()
+        await expect(tab.locator(".score").last).to_have_text("2/10 low confidence")
+        await expect(tab.get_by_role("button", name="Bad answer").last).to_have_attribute("aria-pressed", "true")
+        await tab.get_by_role("button", name="Good answer").last.click()
+        await expect(tab.locator(".score").last).to_have_text("9/10")
+        await tab.get_by_role("link", name="Learning").click()
+        await expect(tab.get_by_role("img")).to_have_accessible_name(
+            "Quality of 2 answers from 0 to 10, on average 7, of the last ten 7."
+        )
+        await expect(tab.locator(".plot circle")).to_have_count(2)
+        await expect(tab.locator(".plot .human")).to_have_count(1)
 
 
 async def test_on_a_phone_the_panels_open_over_the_conversation(tab: Page, stage: Stage) -> None:
@@ -200,7 +243,8 @@ async def test_axe_finds_nothing_serious(tab: Page, stage: Stage, scheme: str) -
         for fold in await tab.locator("#team details").all():
             await fold.evaluate("it => it.open = true")
         await judge("answer")
-        for page, sign in (("agents", ".card"), ("history", ".runs td"), ("history/" + "RUN", ".replay")):
+        pages = {"agents": ".card", "history": ".runs td", "history/RUN": ".replay", "learning": ".plot"}
+        for page, sign in pages.items():
             run = (await it.http.get("/api/v1/runs", headers={"Authorization": f"Bearer {KEY}"})).json()[0]["run_id"]
             await tab.goto(f"{it.url}/#/{page.replace('RUN', run)}")
             await expect(tab.locator(sign).first).to_be_visible()

@@ -95,7 +95,7 @@ async def test_pictures_are_taken(tab: Page, stage: Stage, size: str, scheme: Li
         await tab.evaluate("document.dispatchEvent(new Event('show-team'))")
         await tab.locator("#team").evaluate("it => { it.scrollTop = 0 }")
         await shoot("5-team")
-        for page, sign in (("agents", ".card"), ("history", ".runs td")):
+        for page, sign in (("agents", ".card"), ("learning", ".plot"), ("history", ".runs td")):
             await tab.goto(f"{it.url}/#/{page}")
             await expect(tab.locator(sign).first).to_be_visible()
             await shoot(f"6-{page}")

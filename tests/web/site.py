@@ -132,13 +132,12 @@ async def site(
     check: Callable[[], Check] = lambda: Check(status="ok", detail="There."),
     more: Sequence[BaseRoute] = (),
     file: Path | None = None,
-    memory: Store | None = None,
     workflow: Workflow | None = None,
     agents: Sequence[AgentCard] = (WRITER,),
     patience: float = 10,
     **knobs: Any,
 ) -> AsyncIterator[Site]:
-    """`more` are routes besides the service's own, `knobs` are settings. The store is in `file`, else in `memory`.
+    """`more` are routes besides the service's own, `knobs` are settings. The store is in `file`, else in memory.
 
     With a `workflow` of its own, `act` is not played. Everything must be through in `patience` seconds.
     """
@@ -147,7 +146,7 @@ async def site(
 
     @asynccontextmanager
     async def open_parts() -> AsyncIterator[Parts]:
-        kept: AbstractAsyncContextManager[Store] = open_sqlite(file) if file else nullcontext(memory or MemoryStore())
+        kept: AbstractAsyncContextManager[Store] = open_sqlite(file) if file else nullcontext(MemoryStore())
         async with (
             kept as store,
             open_learning(settings, store, Rules(), pass_score=6.0) as learning,

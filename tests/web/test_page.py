@@ -81,7 +81,7 @@ async def test_heads_other_methods_and_unknown_files_are_answered_as_elsewhere()
             head = await it.http.head(path)
             assert (head.status_code, head.content) == (200, b"")
             refused = await it.http.post(path)
-            assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+            assert (refused.status_code, set(refused.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
             assert refused.headers["content-type"] == "application/problem+json"
         version = file.split("/")[1]
         for path in ("console", f"console/{version}", "console/old/main.js", f"console/{version}/..%2Fpage.py"):

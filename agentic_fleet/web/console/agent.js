@@ -38,11 +38,13 @@ export class AgentCard {
   }
 
   spent(at) {
-    return seconds(at - this.began) + (this.length ? ` · ${tokens(this.length)}` : "");
+    const cost = spent(this.usage) ?? (this.length ? tokens(this.length) : null);
+    return [seconds(at - this.began), cost].filter(Boolean).join(" · ");
   }
 
-  end(at, error) {
+  end(at, error, usage) {
     if (!this.working) return;
+    this.usage = usage;
     this.set(error ? "failed" : "done");
     this.time.textContent = this.spent(at);
     if (error) this.node.append(el("p.failed", {}, error));
@@ -99,6 +101,8 @@ export class AgentCard {
 }
 
 export const seconds = (ms) => (ms < 100 ? `${Math.round(ms)} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`);
+/** What models have reported, or nothing. */
+export const spent = (usage) => (usage?.completion_tokens == null ? null : `${((usage.prompt_tokens ?? 0) + usage.completion_tokens).toLocaleString("en")} tokens`);
 export const tokens = (characters) => `≈ ${Math.max(1, Math.round(characters / 4)).toLocaleString("en")} tokens`;
 
 /** Any JSON, for people. */

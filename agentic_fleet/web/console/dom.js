@@ -8,6 +8,8 @@ const ICONS = {
   trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
   send: "M12 19V5M6 11l6-6 6 6",
   stop: "M7 7h10v10H7z",
+  up: "M7 11v9H4v-9zM7 11l4-8c1.6 0 2.5 1 2.5 2.5V9H19c1.4 0 2.2 1.1 2 2.3l-1.2 7A2 2 0 0 1 17.8 20H7",
+  plot: "M4 4v16h16M8 15l4-5 3 3 5-7",
   clock: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M12 7v5l4 2",
   pause: "M9 5v14M15 5v14",
   copy: "M9 9h11v11H9zM15 9V4H4v11h5",

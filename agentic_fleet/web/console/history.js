@@ -1,13 +1,13 @@
 // Runs that were: a table to look through, and each run played again from its log.
 
-import { events, get } from "./api.js";
-import { seconds } from "./agent.js";
-import { attempt, button, el, icon } from "./dom.js";
+import { seconds, spent } from "./agent.js";
+import { call, events, get } from "./api.js";
+import { attempt, button, confirmed, el, icon } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { Timeline } from "./timeline.js";
 
 const PAGE = 25;
-const STATUSES = ["completed", "failed", "cancelled", "interrupted", "suspended", "waiting", "running"];
+const STATUSES = ["completed", "failed", "cancelled", "interrupted", "suspended"];
 const STILL = 1200; // milliseconds that a silence lasts at most when a run is played
 
 export const history = (id) => (id ? detail(id) : table());
@@ -15,63 +15,84 @@ export const history = (id) => (id ? detail(id) : table());
 async function table() {
   const rows = el("tbody");
   const status = el("select", { id: "status" }, el("option", { value: "" }, "any state"), STATUSES.map((each) => el("option", { value: each }, each)));
-  const words = el("input", { id: "words", type: "search", placeholder: "Words of the question" });
-  const more = button(null, "Show more", attempt(() => fill(false)), { shown: true });
+  const words = el("input", { id: "words", type: "search", placeholder: "Words of the question, an agent, a mode" });
+  const more = button(null, "Show more", attempt(() => fill()), { shown: true });
   const none = el("p.empty", {}, "No runs.");
-  let count = 0;
+  const forget = button("trash", "Forget all", attempt(async () => {
+    if (!(await confirmed("Forget what all your runs did? The conversations stay.", "Forget"))) return;
+    await call("DELETE", "api/v1/history");
+    rows.replaceChildren();
+    more.hidden = true;
+    filter();
+  }), { shown: true });
   const filter = () => {
     const wanted = words.value.trim().toLowerCase();
-    for (const row of rows.children) row.hidden = !row.dataset.task.includes(wanted);
+    for (const row of rows.children) row.hidden = !row.dataset.words.includes(wanted) || (status.value && row.dataset.status !== status.value);
     none.hidden = [...rows.children].some((row) => !row.hidden);
   };
-  const fill = async (anew) => {
-    if (anew) count = 0;
-    const found = await get(`api/v1/runs?limit=${PAGE}&offset=${count}${status.value && `&status=${status.value}`}`);
-    if (anew) rows.replaceChildren();
+  const fill = async () => {
+    const found = await get(`api/v1/history?limit=${PAGE}&offset=${rows.children.length}`);
     rows.append(...found.map(line));
-    count += found.length;
     more.hidden = found.length < PAGE;
     filter();
   };
   words.oninput = filter;
-  status.onchange = attempt(() => fill(true));
-  await fill(true);
-  const heads = ["When", "Question", "Mode", "State", "Quality", "Time"];
+  status.onchange = filter;
+  await fill();
+  const heads = ["When", "Question", "Team", "State", "Quality", "Time"];
   return [
     el("h2", {}, "History"),
     el("div.filter", {}, el("label.unseen", { for: "words" }, "Words"), words, el("label.unseen", { for: "status" }, "State"), status),
     el("div.table", { tabindex: 0, role: "region", "aria-label": "Runs" }, el("table.runs", {}, el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))), rows)),
     none,
-    more,
+    el("div.buttons", {}, more, forget),
   ];
 }
 
 function line(run) {
   const task = run.task.trim().replace(/\s+/g, " ");
+  const team = [run.routing.selected_agents.join(", "), run.routing.execution_mode ?? run.mode].filter(Boolean).join(" · ");
   return el(
     "tr",
-    { "data-task": task.toLowerCase() },
+    { "data-words": `${task} ${team}`.toLowerCase(), "data-status": run.status },
     el("td", {}, when(run.created_at)),
-    el("td", {}, el("a", { href: `#/history/${run.run_id}` }, task.length > 90 ? `${task.slice(0, 90)}…` : task)),
-    el("td", {}, run.mode),
+    el("td", {}, el("a", { href: `#/history/${run.workflow_id}` }, short(task, 90))),
+    el("td", {}, team),
     el("td", { "data-state": run.status }, el("b", {}, run.status)),
-    el("td", {}, run.quality_score == null ? "" : `${run.quality_score}`),
-    el("td", {}, spent(run)),
+    el("td", {}, quality(run)),
+    el("td", {}, run.latency == null ? "" : seconds(run.latency * 1000)),
   );
 }
 
+const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
 const when = (time) => el("time", { datetime: time }, new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }));
-const spent = (run) => (run.completed_at ? seconds(Date.parse(run.completed_at) - Date.parse(run.started_at ?? run.created_at)) : "");
+const quality = ({ quality: { score, by } }) => (score == null ? "" : `${score}${by === "human" ? " by you" : ""}`);
 
 async function detail(id) {
-  const [run, log] = await Promise.all([get(`api/v1/runs/${id}`), events(id)]);
+  const [run, log] = await Promise.all([get(`api/v1/history/${id}`), events(id)]);
   const replay = new Replay(log);
-  const facts = { Asked: when(run.created_at), State: run.status, Mode: run.mode, Time: spent(run), Quality: run.quality_score ?? "", Run: el("code", {}, id) };
+  const facts = {
+    Asked: when(run.created_at),
+    State: run.status,
+    Team: run.routing.selected_agents.join(", "),
+    Mode: [run.routing.execution_mode ?? run.mode, run.routing.decided_by && `by ${run.routing.decided_by}`].filter(Boolean).join(", "),
+    Time: run.latency == null ? "" : seconds(run.latency * 1000),
+    Tokens: spent(run.metadata.usage) ?? "",
+    Quality: quality(run),
+    Missing: run.quality.improvements ?? "",
+    Run: el("code", {}, id),
+  };
+  const forget = button("trash", "Forget", attempt(async () => {
+    if (!(await confirmed("Forget what this run did? Its conversation stays.", "Forget"))) return;
+    await call("DELETE", `api/v1/history/${id}`);
+    location.hash = "#/history";
+  }), { shown: true });
+  const talk = run.conversation_id && el("a", { href: `#/c/${run.conversation_id}` }, "Open the conversation");
   return [
     el("p", {}, el("a", { href: "#/history" }, "← History")),
-    el("h2", {}, run.task.length > 200 ? `${run.task.slice(0, 200)}…` : run.task),
+    el("h2", {}, short(run.task, 200)),
     el("dl.checks", {}, Object.entries(facts).flatMap(([name, fact]) => (fact === "" ? [] : [el("dt", {}, name), el("dd", {}, fact)]))),
-    el("p", {}, el("a", { href: `#/c/${run.conversation_id}` }, "Open the conversation")),
+    el("div.buttons", {}, talk, forget),
     replay.node,
   ];
 }

@@ -2,13 +2,14 @@
 
 import { agents } from "./agents.js";
 import { history } from "./history.js";
+import { learning } from "./learning.js";
 import { get, post, session } from "./api.js";
 import { Chat } from "./chat.js";
 import { Conversations } from "./conversations.js";
 import { attempt, byId, complain, el, icon, say } from "./dom.js";
 
 const PANELS = ["list", "team"];
-const VIEWS = { agents, history };
+const VIEWS = { agents, history, learning };
 const banner = byId("banner");
 let chat, conversations, patience;
 

@@ -30,7 +30,6 @@ export class Stream {
   }
 
   arrived() {
-    this.failures = 0;
     this.lost(false);
     this.listen();
   }
@@ -42,6 +41,7 @@ export class Stream {
   }
 
   take(message) {
+    this.failures = 0; // not sooner: a connection that is taken and broken at once is none
     this.listen();
     const event = JSON.parse(message.data);
     const seq = sequence(message.lastEventId);

@@ -1,7 +1,7 @@
 // The team at work: a run's events as phases, agents, tools and verdicts. Events go in once each and in order.
 
 import { el } from "./dom.js";
-import { AgentCard, seconds, tokens } from "./agent.js";
+import { AgentCard, seconds, spent, tokens } from "./agent.js";
 import { kindOf } from "./request.js";
 
 const PHASES = { analysis: "Analysis", routing: "Routing", execution: "Execution", progress: "Progress", quality: "Quality" };
@@ -31,10 +31,10 @@ class Step {
     this.set("working");
   }
 
-  end(at, words) {
+  end(at, words, usage) {
     this.set("done");
     if (words) this.words.textContent = words;
-    if (this.began != null) this.time.textContent = seconds(at - this.began);
+    if (this.began != null) this.time.textContent = [seconds(at - this.began), spent(usage)].filter(Boolean).join(" · ");
   }
 }
 
@@ -120,7 +120,7 @@ export class Timeline {
     const step = this.reach(event.kind);
     if (!step) return;
     this.done.push(event.kind);
-    step.end(this.at, event.message);
+    step.end(this.at, event.message, data.usage);
     step.more.append(...details(event.kind, data));
     if (event.kind === "quality" && event.quality_score != null) step.more.append(meter(event.quality_score, event.quality_flag));
     if (event.kind === "routing") this.expect(data);
@@ -226,10 +226,9 @@ export class Timeline {
     this.todo = [];
     this.node.dataset.state = event.type;
     this.status.textContent = ENDED[event.type];
-    const usage = event.data?.usage;
     const length = this.agents.reduce((sum, card) => sum + card.length, 0);
-    const spent = usage ? `${(usage.prompt_tokens + usage.completion_tokens).toLocaleString("en")} tokens` : length ? tokens(length) : null;
-    this.total.textContent = [seconds(this.at - this.began), spent].filter(Boolean).join(" · ");
+    const cost = spent(event.data?.usage) ?? (length ? tokens(length) : null);
+    this.total.textContent = [seconds(this.at - this.began), cost].filter(Boolean).join(" · ");
     if (event.type === "error") this.steps.append(el("li.step", { "data-state": "failed" }, el("p.words", {}, event.error)));
   }
 }
@@ -252,7 +251,7 @@ const HANDLERS = {
     this.of(event).settle(event.message ?? "");
   },
   "agent.complete"(event) {
-    this.of(event).end(this.at, event.error);
+    this.of(event).end(this.at, event.error, event.data?.usage);
   },
   "reasoning.delta"(event) {
     this.of(event).think(event.reasoning ?? "");

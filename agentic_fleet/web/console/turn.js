@@ -1,6 +1,7 @@
 // One question and its answer: the answer as it grows, what the team asks meanwhile, and what can be done afterwards.
 
-import { button, copier, el, icon, say } from "./dom.js";
+import { get, post } from "./api.js";
+import { attempt, button, copier, el, say } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { Request } from "./request.js";
 import { Timeline } from "./timeline.js";
@@ -125,8 +126,39 @@ export class Turn {
     const copy = this.markdown.text ? copier(() => this.markdown.text) : null;
     const retry = this.question == null ? null : button("retry", "Try again", () => this.acts.retry(this), { shown: !done });
     const resume = RESUMABLE.has(this.status) && this.run ? button("play", "Go on", () => this.acts.resume(this), { shown: true }) : null;
-    const score = this.score == null ? null : el("span.score", { title: "Quality" }, `${this.score}/10`, this.flag ? ` ${this.flag.replaceAll("_", " ")}` : "");
-    this.foot.replaceChildren(...[words, el("div.acts", {}, copy, retry, resume, score)].filter(Boolean));
+    this.verdict = el("span.score", { title: "Quality" });
+    const thumbs = done && this.run ? ["up", "down"].map((thumb) => this.thumb(thumb)) : [];
+    this.foot.replaceChildren(...[words, el("div.acts", {}, copy, retry, resume, thumbs, this.verdict)].filter(Boolean));
+    this.judge(this.score, this.flag);
+    if (done && this.run && this.score == null) this.wait([2000, 8000]);
+  }
+
+  judge(score, flag) {
+    Object.assign(this, { score, flag });
+    this.verdict.textContent = score == null ? "" : [`${score}/10`, flag?.replaceAll("_", " ")].filter(Boolean).join(" ");
+  }
+
+  /** What a human thinks of the answer; the last word counts. */
+  thumb(which) {
+    const press = attempt(async () => {
+      const told = await post(`api/v1/runs/${this.run}/feedback`, { thumb: which });
+      for (const each of this.foot.querySelectorAll("[aria-pressed]")) each.setAttribute("aria-pressed", String(each === made));
+      this.judge(told.quality_score, told.quality_flag);
+      say("Thank you.");
+    });
+    const made = button("up", which === "up" ? "Good answer" : "Bad answer", press, { kind: `plain.${which}` });
+    made.setAttribute("aria-pressed", "false");
+    return made;
+  }
+
+  /** Some scores come late. */
+  wait([first, ...rest]) {
+    setTimeout(async () => {
+      if (!this.node.isConnected || this.score != null) return;
+      const state = await get(`api/v1/runs/${this.run}`).catch(() => null);
+      if (state?.quality_score != null) this.judge(state.quality_score, this.flag);
+      else if (rest.length) this.wait(rest);
+    }, first);
   }
 }
 
