@@ -94,6 +94,14 @@ class Record(msgspec.Struct, frozen=True):
     body: bytes
 
 
+MAX_EVENT = 256 * 1024
+"""Bytes of an event; a longer one (a tool's result, say) is shortened, for every reader would hold it several times.
+Not the answer and its tokens: clients rely on having all of it, and its model's bound on an answer is theirs."""
+_WHOLE = TOKENS | {StreamEventType.RESPONSE_COMPLETED}
+_SHORT = 4096  # bytes of a value that a shortened event keeps
+_END = 12_000  # characters of a text at either end: at most six bytes each
+
+
 def classify_event(type: StreamEventType, kind: str | None = None) -> tuple[EventCategory, UIHint]:
     """The category and the hint of an event, by a static table; unknown kinds get their type's default."""
     return _TABLE.get((type, kind)) or _TABLE.get((type, None)) or _DEFAULT
@@ -102,12 +110,25 @@ def classify_event(type: StreamEventType, kind: str | None = None) -> tuple[Even
 def encode_event(event: StreamEvent, *, workflow_id: str, at: int) -> bytes:
     """The full form. `at` is Unix time in milliseconds. Null fields are left out; the text is ASCII."""
     head = jsontext.encode(event)
+    if len(head) > MAX_EVENT and event.type not in _WHOLE:
+        head = jsontext.encode(_shortened(event, len(head)))
     return b'%s%s"workflow_id":"%s","timestamp":"%s"}' % (
         head[:-1],
         _tail(event.type, event.kind if event.kind in _KINDS else None),
         workflow_id.encode(),
         rfc3339(at).encode(),
     )
+
+
+def _shortened(event: StreamEvent, size: int) -> StreamEvent:
+    """The event with the ends of its texts, and of its data what is short; `data.cut` says how long it was."""
+    data = {key: value for key, value in (event.data or {}).items() if len(jsontext.encode(value)) <= _SHORT}
+    texts = {name: _ends(text) for name in ("message", "reasoning", "error") if (text := getattr(event, name))}
+    return msgspec.structs.replace(event, **texts, data={**data, "cut": {"bytes": size}})
+
+
+def _ends(text: str) -> str:
+    return text if len(text) <= 2 * _END else f"{text[:_END]} [...] {text[-_END:]}"
 
 
 def lean(body: bytes) -> bytes:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from agentic_fleet.events import (
+    MAX_EVENT,
     EventCategory,
     StreamEvent,
     StreamEventType,
@@ -73,3 +74,28 @@ def test_every_type_has_a_category_and_the_unlisted_are_quiet_status() -> None:
 
 def test_times_are_utc_with_milliseconds() -> None:
     assert rfc3339(999) == "1970-01-01T00:00:00.999Z"
+
+
+def test_an_event_that_is_too_long_is_shortened_and_says_so() -> None:
+    data = {"tool": "read", "call_id": "c1", "result": "\u00e9" * 300_000, "parts": [1] * 9000}
+    body = encode_event(StreamEvent(type=StreamEventType.TOOL_RESULT, data=data), workflow_id="r", at=0)
+    told = json.loads(body)
+    assert len(body) < MAX_EVENT
+    assert told["data"] == {"tool": "read", "call_id": "c1", "cut": {"bytes": told["data"]["cut"]["bytes"]}}
+    assert told["data"]["cut"]["bytes"] > 1_800_000
+    text = "first " + "\U0001f600" * 100_000 + " last"
+    part = StreamEvent(type=StreamEventType.AGENT_OUTPUT, message=text, author="Writer", agent_id="writer")
+    told = json.loads(encode_event(part, workflow_id="r", at=0))
+    assert told["message"].startswith("first ") and told["message"].endswith(" last") and "[...]" in told["message"]
+    assert (told["author"], told["agent_id"]) == ("Writer", "writer")
+    assert json.loads(lean(encode_event(part, workflow_id="r", at=0)))["data"]["cut"]
+
+
+def test_the_answer_and_its_tokens_are_never_shortened() -> None:
+    text = "x" * (2 * MAX_EVENT)
+    for event in (
+        StreamEvent(type=StreamEventType.RESPONSE_DELTA, delta=text),
+        StreamEvent(type=StreamEventType.RESPONSE_COMPLETED, message=text),
+    ):
+        told = json.loads(encode_event(event, workflow_id="r", at=0))
+        assert told.get("delta", told.get("message")) == text
