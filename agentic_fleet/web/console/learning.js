@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { el, svg } from "./dom.js";
+import { tuning } from "./tuning.js";
 
 const MOST = 300; // answers in the plot
 const WINDOW = 10; // answers in an average
@@ -15,7 +16,8 @@ export async function learning() {
     if (page.length < 100) break;
   }
   const scored = runs.filter((run) => run.quality.score != null).reverse();
-  return [el("h2", {}, "Quality over time"), ...(scored.length ? quality(scored) : [el("p.empty", {}, "No answer has a score yet.")])];
+  const course = scored.length ? quality(scored) : [el("p.empty", {}, "No answer has a score yet.")];
+  return [el("h2", {}, "Quality over time"), ...course, ...(await tuning())];
 }
 
 function quality(runs) {
