@@ -53,7 +53,7 @@ class Workshop:
     async def answer(self, route: Route) -> None:
         method, path = route.request.method, route.request.url.partition("/api/v1/")[2]
         if method == "POST" and path == "optimization/jobs":
-            self.asked.append(route.request.post_data_json)
+            self.asked.append(route.request.post_data_json or {})
         elif path.endswith("/cancel"):
             self.ended = "cancelled"
         elif path.endswith("/adopt"):
