@@ -13,7 +13,14 @@ export class AgentCard {
     this.tools = el("ul.tools");
     this.calls = new Map();
     this.length = 0;
-    const head = el("div.head", {}, el("span.face", { "aria-hidden": "true" }, name.slice(0, 1).toUpperCase()), el("b", {}, name), this.state, this.time);
+    const head = el(
+      "div.head",
+      {},
+      el("span.face", { "aria-hidden": "true" }, name.slice(0, 1).toUpperCase()),
+      el("b", {}, name),
+      this.state,
+      this.time,
+    );
     this.node = el("section.agent", { "aria-label": name }, head, this.part, this.tools);
     this.set("waiting");
   }
@@ -79,14 +86,25 @@ export class AgentCard {
 
   fold(title) {
     const text = document.createTextNode("");
-    this.node.append(el("details", {}, el("summary", {}, title), el("div.told", { tabindex: 0, role: "group", "aria-label": title }, text)));
+    this.node.append(
+      el(
+        "details",
+        {},
+        el("summary", {}, title),
+        el("div.told", { tabindex: 0, role: "group", "aria-label": title }, text),
+      ),
+    );
     return text;
   }
 
   call({ tool, arguments: given, call_id: id }, at) {
     const state = el("span.state", {}, "working");
     const body = el("div", {}, el("h5", {}, "Arguments"), el("pre", { tabindex: 0 }, shown(given)));
-    const node = el("li.tool", { "data-state": "working" }, el("details", {}, el("summary", {}, el("code", {}, tool), state), body));
+    const node = el(
+      "li.tool",
+      { "data-state": "working" },
+      el("details", {}, el("summary", {}, el("code", {}, tool), state), body),
+    );
     this.calls.set(id, { node, state, body, at });
     this.tools.append(node);
   }
@@ -100,9 +118,17 @@ export class AgentCard {
   }
 }
 
-export const seconds = (ms) => (ms < 100 ? `${Math.round(ms)} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`);
+export const seconds = (ms) =>
+  ms < 100
+    ? `${Math.round(ms)} ms`
+    : ms < 60_000
+      ? `${(ms / 1000).toFixed(1)} s`
+      : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 /** What models have reported, or nothing. */
-export const spent = (usage) => (usage?.completion_tokens == null ? null : `${((usage.prompt_tokens ?? 0) + usage.completion_tokens).toLocaleString("en")} tokens`);
+export const spent = (usage) =>
+  usage?.completion_tokens == null
+    ? null
+    : `${((usage.prompt_tokens ?? 0) + usage.completion_tokens).toLocaleString("en")} tokens`;
 export const tokens = (characters) => `≈ ${Math.max(1, Math.round(characters / 4)).toLocaleString("en")} tokens`;
 
 /** Any JSON, for people. */

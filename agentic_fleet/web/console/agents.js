@@ -11,7 +11,14 @@ export async function agents() {
     el("ul.cards", {}, team.map(card)),
     el("h2", {}, "Health"),
     el("p", {}, `AgenticFleet ${health.version ?? ""}`),
-    el("dl.checks", {}, checks.flatMap(([name, check]) => [el("dt", {}, name), el("dd", { "data-state": check.status }, el("b", {}, check.status), ` ${check.detail}`)])),
+    el(
+      "dl.checks",
+      {},
+      checks.flatMap(([name, check]) => [
+        el("dt", {}, name),
+        el("dd", { "data-state": check.status }, el("b", {}, check.status), ` ${check.detail}`),
+      ]),
+    ),
   ];
 }
 
@@ -21,15 +28,24 @@ async function state() {
   return answer.json();
 }
 
-const prefixed = (tools) => Object.fromEntries(Object.entries(tools ?? {}).map(([name, check]) => [`tool ${name}`, check]));
+const prefixed = (tools) =>
+  Object.fromEntries(Object.entries(tools ?? {}).map(([name, check]) => [`tool ${name}`, check]));
 
 function card(agent) {
   const broken = agent.unavailable_tools ?? {};
-  const tools = agent.tools.map((tool) => el("li", {}, el("code.tag", {}, tool), tool in broken ? el("span.failed", {}, ` ${broken[tool]}`) : null));
+  const tools = agent.tools.map((tool) =>
+    el("li", {}, el("code.tag", {}, tool), tool in broken ? el("span.failed", {}, ` ${broken[tool]}`) : null),
+  );
   return el(
     "li.card",
     {},
-    el("div.head", {}, el("span.face", { "aria-hidden": "true" }, agent.name.slice(0, 1).toUpperCase()), el("h3", {}, agent.name), el("span.time", {}, agent.model)),
+    el(
+      "div.head",
+      {},
+      el("span.face", { "aria-hidden": "true" }, agent.name.slice(0, 1).toUpperCase()),
+      el("h3", {}, agent.name),
+      el("span.time", {}, agent.model),
+    ),
     el("p", {}, agent.description),
     tools.length ? el("ul.has", {}, tools) : null,
   );

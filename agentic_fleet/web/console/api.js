@@ -37,7 +37,9 @@ export async function call(method, path, body, headers = {}) {
   if (answer.ok) return found;
   if (answer.status === 401) session.dispatchEvent(new Event("ended"));
   const field = found?.errors?.[0];
-  const words = field ? `${field.field}: ${field.problem}` : (found?.detail ?? `The service answered ${answer.status}.`);
+  const words = field
+    ? `${field.field}: ${field.problem}`
+    : (found?.detail ?? `The service answered ${answer.status}.`);
   throw new Problem(answer.status, words, Number(answer.headers.get("Retry-After")) || 0);
 }
 
@@ -61,7 +63,7 @@ export async function ask(conversation, words) {
 /** All events of a run so far, each with its `id`. */
 export async function events(run) {
   const found = [];
-  for (let after = `${run}:0`; ; ) {
+  for (let after = `${run}:0`; ;) {
     const page = await get(`api/v1/runs/${run}/events?limit=1000&after=${after}`);
     found.push(...page.events);
     if (page.events.length < 1000) return found;

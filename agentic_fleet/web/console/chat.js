@@ -28,7 +28,9 @@ export class Chat {
     setInterval(() => this.shown?.live && !document.hidden && this.shown.tick(), 250);
     this.follows = true;
     const acts = {
-      retry: attempt((turn) => this.send({ ...this.composer.wishes, message: turn.question, mode: turn.mode ?? "auto" })),
+      retry: attempt((turn) =>
+        this.send({ ...this.composer.wishes, message: turn.question, mode: turn.mode ?? "auto" }),
+      ),
       resume: attempt((turn) => this.resume(turn)),
       show: (turn) => this.show(turn, true),
     };
@@ -48,7 +50,10 @@ export class Chat {
     this.composer.focus();
     if (id === null) return this.greet();
     this.list.setAttribute("aria-busy", "true");
-    const [found, runs] = await Promise.all([get(`api/v1/conversations/${id}`), get(`api/v1/runs?conversation_id=${id}&limit=100`)]);
+    const [found, runs] = await Promise.all([
+      get(`api/v1/conversations/${id}`),
+      get(`api/v1/runs?conversation_id=${id}&limit=100`),
+    ]);
     if (visit !== this.visit) return;
     this.list.removeAttribute("aria-busy");
     this.fill(found.messages, new Map(runs.map((run) => [run.run_id, run])));
@@ -71,7 +76,8 @@ export class Chat {
     if (!id || stream || this.composer.busy) return;
     const [newest] = await get(`api/v1/runs?conversation_id=${id}&limit=1`);
     const last = this.turns.at(-1);
-    if (newest && id === this.id && !this.stream && (newest.run_id !== last?.run || newest.status !== last.status)) await this.reopen();
+    if (newest && id === this.id && !this.stream && (newest.run_id !== last?.run || newest.status !== last.status))
+      await this.reopen();
   }
 
   leave() {
@@ -86,10 +92,25 @@ export class Chat {
 
   greet() {
     const examples = EXAMPLES.map(([message, mode]) =>
-      el("li", {}, el("button.example", { type: "button", onclick: () => this.composer.send({ ...this.composer.wishes, message, mode }) }, message, el("span.tag", {}, mode))),
+      el(
+        "li",
+        {},
+        el(
+          "button.example",
+          { type: "button", onclick: () => this.composer.send({ ...this.composer.wishes, message, mode }) },
+          message,
+          el("span.tag", {}, mode),
+        ),
+      ),
     );
     this.list.replaceChildren(
-      el("div.greeting", {}, el("h2", {}, "What should the team do?"), el("p", {}, "A planner picks the agents and the way they work. You see every step on the way to the answer."), el("ul.examples", {}, examples)),
+      el(
+        "div.greeting",
+        {},
+        el("h2", {}, "What should the team do?"),
+        el("p", {}, "A planner picks the agents and the way they work. You see every step on the way to the answer."),
+        el("ul.examples", {}, examples),
+      ),
     );
   }
 
@@ -116,7 +137,8 @@ export class Chat {
   async send(words) {
     await this.opening;
     if (this.turns.at(-1)?.live) throw new Error("The team is still at work here: stop it first.");
-    let { id, visit } = this;
+    const { visit } = this;
+    let { id } = this;
     if (id === null) {
       id = (await post("api/v1/conversations", { title: words.message.trim().split(/\s+/).join(" ").slice(0, 60) })).id;
       if (visit === this.visit) {

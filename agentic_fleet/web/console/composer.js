@@ -48,7 +48,11 @@ export class Composer {
   }
 
   get wishes() {
-    return { mode: this.mode.value, reasoning_effort: this.effort.value || null, require_plan_approval: this.plan.checked };
+    return {
+      mode: this.mode.value,
+      reasoning_effort: this.effort.value || null,
+      require_plan_approval: this.plan.checked,
+    };
   }
 
   submit() {

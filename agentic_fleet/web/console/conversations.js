@@ -42,14 +42,28 @@ export class Conversations {
     if (this.list.querySelector("input")) return; // a name is being written
     const focused = document.activeElement?.closest?.("#conversations li")?.dataset.id;
     this.list.replaceChildren(...this.found.map((each) => this.row(each)));
-    if (focused) [...this.list.children].find((row) => row.dataset.id === focused)?.querySelector("a").focus();
+    if (focused)
+      [...this.list.children]
+        .find((row) => row.dataset.id === focused)
+        ?.querySelector("a")
+        .focus();
     byId("none").hidden = this.found.length > 0;
   }
 
   row({ id, title }) {
     const row = el("li", { "data-id": id }, el("a", { href: `#/c/${id}`, title }, title));
     row.append(
-      el("span.acts", {}, button("edit", `Rename ${title}`, () => this.rename(row, id, title), { kind: "quiet" }), button("trash", `Delete ${title}`, attempt(() => this.drop(id, title)), { kind: "quiet" })),
+      el(
+        "span.acts",
+        {},
+        button("edit", `Rename ${title}`, () => this.rename(row, id, title), { kind: "quiet" }),
+        button(
+          "trash",
+          `Delete ${title}`,
+          attempt(() => this.drop(id, title)),
+          { kind: "quiet" },
+        ),
+      ),
     );
     mark(row, id === this.current);
     return row;
@@ -71,7 +85,10 @@ export class Conversations {
         }
       } finally {
         this.draw();
-        [...this.list.children].find((each) => each.dataset.id === id)?.querySelector("a").focus();
+        [...this.list.children]
+          .find((each) => each.dataset.id === id)
+          ?.querySelector("a")
+          .focus();
       }
     });
     input.onkeydown = (press) => {

@@ -14,20 +14,36 @@ export const history = (id) => (id ? detail(id) : table());
 
 async function table() {
   const rows = el("tbody");
-  const status = el("select", { id: "status" }, el("option", { value: "" }, "any state"), STATUSES.map((each) => el("option", { value: each }, each)));
+  const status = el(
+    "select",
+    { id: "status" },
+    el("option", { value: "" }, "any state"),
+    STATUSES.map((each) => el("option", { value: each }, each)),
+  );
   const words = el("input", { id: "words", type: "search", placeholder: "Words of the question, an agent, a mode" });
-  const more = button(null, "Show more", attempt(() => fill()), { shown: true });
+  const more = button(
+    null,
+    "Show more",
+    attempt(() => fill()),
+    { shown: true },
+  );
   const none = el("p.empty", {}, "No runs.");
-  const forget = button("trash", "Forget all", attempt(async () => {
-    if (!(await confirmed("Forget what all your runs did? The conversations stay.", "Forget"))) return;
-    await call("DELETE", "api/v1/history");
-    rows.replaceChildren();
-    more.hidden = true;
-    filter();
-  }), { shown: true });
+  const forget = button(
+    "trash",
+    "Forget all",
+    attempt(async () => {
+      if (!(await confirmed("Forget what all your runs did? The conversations stay.", "Forget"))) return;
+      await call("DELETE", "api/v1/history");
+      rows.replaceChildren();
+      more.hidden = true;
+      filter();
+    }),
+    { shown: true },
+  );
   const filter = () => {
     const wanted = words.value.trim().toLowerCase();
-    for (const row of rows.children) row.hidden = !row.dataset.words.includes(wanted) || (status.value && row.dataset.status !== status.value);
+    for (const row of rows.children)
+      row.hidden = !row.dataset.words.includes(wanted) || (status.value && row.dataset.status !== status.value);
     none.hidden = [...rows.children].some((row) => !row.hidden);
   };
   const fill = async () => {
@@ -42,8 +58,32 @@ async function table() {
   const heads = ["When", "Question", "Team", "State", "Quality", "Time"];
   return [
     el("h2", {}, "History"),
-    el("div.filter", {}, el("label.unseen", { for: "words" }, "Words"), words, el("label.unseen", { for: "status" }, "State"), status),
-    el("div.table", { tabindex: 0, role: "region", "aria-label": "Runs" }, el("table.runs", {}, el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))), rows)),
+    el(
+      "div.filter",
+      {},
+      el("label.unseen", { for: "words" }, "Words"),
+      words,
+      el("label.unseen", { for: "status" }, "State"),
+      status,
+    ),
+    el(
+      "div.table",
+      { tabindex: 0, role: "region", "aria-label": "Runs" },
+      el(
+        "table.runs",
+        {},
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            heads.map((head) => el("th", { scope: "col" }, head)),
+          ),
+        ),
+        rows,
+      ),
+    ),
     none,
     el("div.buttons", {}, more, forget),
   ];
@@ -51,12 +91,14 @@ async function table() {
 
 function line(run) {
   const task = run.task.trim().replace(/\s+/g, " ");
-  const team = [run.routing.selected_agents.join(", "), run.routing.execution_mode ?? run.mode].filter(Boolean).join(" · ");
+  const team = [run.routing.selected_agents.join(", "), run.routing.execution_mode ?? run.mode]
+    .filter(Boolean)
+    .join(" · ");
   return el(
     "tr",
     { "data-words": `${task} ${team}`.toLowerCase(), "data-status": run.status },
     el("td", {}, when(run.created_at)),
-    el("td", {}, el("a", { href: `#/history/${run.workflow_id}` }, short(task, 90))),
+    el("td.wide", {}, el("a", { href: `#/history/${run.workflow_id}` }, short(task, 90))),
     el("td", {}, team),
     el("td", { "data-state": run.status }, el("b", {}, run.status)),
     el("td", {}, quality(run)),
@@ -65,7 +107,8 @@ function line(run) {
 }
 
 const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
-const when = (time) => el("time", { datetime: time }, new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }));
+const when = (time) =>
+  el("time", { datetime: time }, new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }));
 const quality = ({ quality: { score, by } }) => (score == null ? "" : `${score}${by === "human" ? " by you" : ""}`);
 
 async function detail(id) {
@@ -75,23 +118,34 @@ async function detail(id) {
     Asked: when(run.created_at),
     State: run.status,
     Team: run.routing.selected_agents.join(", "),
-    Mode: [run.routing.execution_mode ?? run.mode, run.routing.decided_by && `by ${run.routing.decided_by}`].filter(Boolean).join(", "),
+    Mode: [run.routing.execution_mode ?? run.mode, run.routing.decided_by && `by ${run.routing.decided_by}`]
+      .filter(Boolean)
+      .join(", "),
     Time: run.latency == null ? "" : seconds(run.latency * 1000),
     Tokens: spent(run.metadata.usage) ?? "",
     Quality: quality(run),
     Missing: run.quality.improvements ?? "",
     Run: el("code", {}, id),
   };
-  const forget = button("trash", "Forget", attempt(async () => {
-    if (!(await confirmed("Forget what this run did? Its conversation stays.", "Forget"))) return;
-    await call("DELETE", `api/v1/history/${id}`);
-    location.hash = "#/history";
-  }), { shown: true });
+  const forget = button(
+    "trash",
+    "Forget",
+    attempt(async () => {
+      if (!(await confirmed("Forget what this run did? Its conversation stays.", "Forget"))) return;
+      await call("DELETE", `api/v1/history/${id}`);
+      location.hash = "#/history";
+    }),
+    { shown: true },
+  );
   const talk = run.conversation_id && el("a", { href: `#/c/${run.conversation_id}` }, "Open the conversation");
   return [
     el("p", {}, el("a", { href: "#/history" }, "← History")),
     el("h2", {}, short(run.task, 200)),
-    el("dl.checks", {}, Object.entries(facts).flatMap(([name, fact]) => (fact === "" ? [] : [el("dt", {}, name), el("dd", {}, fact)]))),
+    el(
+      "dl.checks",
+      {},
+      Object.entries(facts).flatMap(([name, fact]) => (fact === "" ? [] : [el("dt", {}, name), el("dd", {}, fact)])),
+    ),
     el("div.buttons", {}, talk, forget),
     replay.node,
   ];
@@ -111,7 +165,12 @@ class Replay {
       this.stop();
       this.show(Number(this.slider.value));
     };
-    this.node = el("section.replay", { "aria-label": "Replay" }, el("div.controls", {}, this.press, this.slider, this.place), el("div.columns", {}, body, this.timeline.node));
+    this.node = el(
+      "section.replay",
+      { "aria-label": "Replay" },
+      el("div.controls", {}, this.press, this.slider, this.place),
+      el("div.columns", {}, body, this.timeline.node),
+    );
     this.show(log.length);
   }
 

@@ -24,11 +24,28 @@ function quality(runs) {
   const scores = runs.map((run) => run.quality.score);
   const flagged = runs.filter((run) => run.quality.flag).length;
   const said = runs.filter((run) => run.quality.by === "human").length;
-  const facts = { Answers: runs.length, Average: mean(scores), "Last ten": mean(scores.slice(-WINDOW)), Flagged: flagged, "Judged by people": said };
+  const facts = {
+    Answers: runs.length,
+    Average: mean(scores),
+    "Last ten": mean(scores.slice(-WINDOW)),
+    Flagged: flagged,
+    "Judged by people": said,
+  };
   return [
-    el("dl.facts", {}, Object.entries(facts).map(([name, fact]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(fact))))),
-    plot(runs, `Quality of ${runs.length} answers from 0 to 10, on average ${mean(scores)}, of the last ten ${mean(scores.slice(-WINDOW))}.`),
-    el("p.note", {}, "Each point is an answer, the oldest on the left; full points were judged by people. The line is the average of ten."),
+    el(
+      "dl.facts",
+      {},
+      Object.entries(facts).map(([name, fact]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(fact)))),
+    ),
+    plot(
+      runs,
+      `Quality of ${runs.length} answers from 0 to 10, on average ${mean(scores)}, of the last ten ${mean(scores.slice(-WINDOW))}.`,
+    ),
+    el(
+      "p.note",
+      {},
+      "Each point is an answer, the oldest on the left; full points were judged by people. The line is the average of ten.",
+    ),
   ];
 }
 
@@ -42,14 +59,29 @@ function plot(runs, label) {
     svg("text", { x: LEFT - 6, y: up(score) + 4, "text-anchor": "end" }, String(score)),
   ]);
   const days = [0, runs.length - 1].map((place) =>
-    svg("text", { x: place ? WIDTH : LEFT, y: HEIGHT - 2, "text-anchor": place ? "end" : "start" }, new Date(runs[place].created_at).toLocaleDateString("en-GB")),
+    svg(
+      "text",
+      { x: place ? WIDTH : LEFT, y: HEIGHT - 2, "text-anchor": place ? "end" : "start" },
+      new Date(runs[place].created_at).toLocaleDateString("en-GB"),
+    ),
   );
   const points = runs.map((run, place) =>
-    svg("circle", { cx: across(place), cy: up(run.quality.score), r: 3.5, class: run.quality.by }, svg("title", {}, `${run.quality.score}: ${run.task.slice(0, 80)}`)),
+    svg(
+      "circle",
+      { cx: across(place), cy: up(run.quality.score), r: 3.5, class: run.quality.by },
+      svg("title", {}, `${run.quality.score}: ${run.task.slice(0, 80)}`),
+    ),
   );
   const line = runs.map((_, place) => {
     const before = runs.slice(Math.max(0, place - WINDOW + 1), place + 1).map((run) => run.quality.score);
     return `${across(place)},${up(mean(before))}`;
   });
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "plot", role: "img", "aria-label": label }, ...grid, ...(runs.length > 1 ? days : days.slice(0, 1)), ...points, svg("polyline", { points: line.join(" ") }));
+  return svg(
+    "svg",
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "plot", role: "img", "aria-label": label },
+    ...grid,
+    ...(runs.length > 1 ? days : days.slice(0, 1)),
+    ...points,
+    svg("polyline", { points: line.join(" ") }),
+  );
 }

@@ -6,7 +6,7 @@ import { learning } from "./learning.js";
 import { get, post, session } from "./api.js";
 import { Chat } from "./chat.js";
 import { Conversations } from "./conversations.js";
-import { attempt, byId, complain, el, icon, say } from "./dom.js";
+import { attempt, byId, complain, icon, say } from "./dom.js";
 
 const PANELS = ["list", "team"];
 const VIEWS = { agents, history, learning };

@@ -1,6 +1,7 @@
-// Markdown to DOM nodes. HTML in it stays text, links lead to http, https and mailto only, pictures become links.
+// Markdown to DOM nodes: blocks, and a text that grows. HTML in it stays text.
 
 import { copier, el } from "./dom.js";
+import { inline } from "./inline.js";
 
 const DEPTH = 12; // lists and quotations inside each other
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^`]*)$/;
@@ -9,19 +10,6 @@ const RULE = /^ {0,3}(?:(?:- *){3,}|(?:\* *){3,}|(?:_ *){3,})$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])( {1,4}|\t|$)(.*)$/;
 const DASHES = /^ {0,3}\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
-const LINK = /\[((?:[^[\]\\]|\\.|\[[^[\]]{0,200}\]){0,400})\]\(\s*<?((?:[^\s()<>]|\([^\s()<>]{0,200}\)){0,2000})>?(?:\s+"[^"]{0,300}"|\s+'[^']{0,300}')?\s*\)/y;
-const INLINE =
-  /\\([!-/:-@[-`{-~])|(`+)|(\*+|_+|~~)|(!?)\[|<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>|\b(https?:\/\/[^\s<>]{1,2000})|(?: {2,}|\\)?\n/g;
-
-/** An address that a link may lead to, or null. */
-export function safeAddress(text) {
-  try {
-    const found = new URL(text);
-    return ["http:", "https:", "mailto:"].includes(found.protocol) ? found.href : null;
-  } catch {
-    return null;
-  }
-}
 
 /** The nodes for a whole text. */
 export function render(text) {
@@ -91,7 +79,7 @@ export class Markdown {
 /** What the lines are: a list of blocks, each with the line it begins `at`. */
 function blocks(lines, depth) {
   const found = [];
-  for (let at = 0; at < lines.length; ) {
+  for (let at = 0; at < lines.length;) {
     if (!lines[at].trim()) {
       at++;
       continue;
@@ -119,10 +107,13 @@ function read(lines, at, depth) {
 }
 
 function readCode(lines, at, [, fence, language]) {
-  const closing = new RegExp(`^ {0,3}\\${fence[0]}{${fence.length},}\\s*$`);
+  const ending = new RegExp(`^ {0,3}\\${fence[0]}{${fence.length},}\\s*$`);
   let end = at + 1;
-  while (end < lines.length && !closing.test(lines[end])) end++;
-  return [{ kind: "code", language: language.trim().split(/\s/)[0], text: lines.slice(at + 1, end).join("\n") }, end + 1];
+  while (end < lines.length && !ending.test(lines[end])) end++;
+  return [
+    { kind: "code", language: language.trim().split(/\s/)[0], text: lines.slice(at + 1, end).join("\n") },
+    end + 1,
+  ];
 }
 
 function readQuote(lines, at, depth) {
@@ -138,7 +129,7 @@ function readList(lines, at, first, depth) {
   const kind = first[2].slice(-1);
   const list = { kind: "list", ordered, start: parseInt(first[2], 10), items: [], loose: false };
   let blank = false;
-  for (let item = first; item && item[2].slice(-1) === kind && !RULE.test(lines[at]); ) {
+  for (let item = first; item && item[2].slice(-1) === kind && !RULE.test(lines[at]);) {
     list.loose ||= blank && list.items.length > 0;
     blank = false;
     const width = item[1].length + item[2].length + (item[3].length || 1);
@@ -161,7 +152,9 @@ function readList(lines, at, first, depth) {
 
 function readTable(lines, at) {
   const head = cells(lines[at]);
-  const sides = cells(lines[at + 1]).map((cell) => (cell.endsWith(":") ? (cell.startsWith(":") ? "center" : "right") : ""));
+  const sides = cells(lines[at + 1]).map((cell) =>
+    cell.endsWith(":") ? (cell.startsWith(":") ? "center" : "right") : "",
+  );
   if (head.length !== sides.length) return null;
   const rows = [];
   for (at += 2; at < lines.length && lines[at].trim() && !begins(lines[at]); at++) rows.push(cells(lines[at]));
@@ -182,7 +175,13 @@ function readParagraph(lines, at) {
 /** Whether a line ends the paragraph before it. A number other than 1 may just stand there. */
 function begins(line) {
   const item = ITEM.exec(line);
-  return (item && item[4] && !/^(?!1[.)])\d/.test(item[2])) || FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line);
+  return (
+    (item && item[4] && !/^(?!1[.)])\d/.test(item[2])) ||
+    FENCE.test(line) ||
+    HEADING.test(line) ||
+    RULE.test(line) ||
+    QUOTE.test(line)
+  );
 }
 
 function build(block) {
@@ -206,7 +205,12 @@ function build(block) {
 
 function buildCode({ language, text }) {
   const code = el("code", {}, text);
-  const head = el("figcaption", {}, el("span", {}, language || "text"), copier(() => code.textContent));
+  const head = el(
+    "figcaption",
+    {},
+    el("span", {}, language || "text"),
+    copier(() => code.textContent),
+  );
   return el("figure.code", {}, head, el("pre", { tabindex: 0 }, code));
 }
 
@@ -221,99 +225,23 @@ function buildList({ ordered, start, items, loose }) {
 }
 
 function buildTable({ head, sides, rows }) {
-  const row = (kind, texts) => el("tr", {}, sides.map((side, place) => el(side ? `${kind}.${side}` : kind, kind === "th" ? { scope: "col" } : {}, inline(texts[place] ?? ""))));
-  const table = el("table", {}, el("thead", {}, row("th", head)), el("tbody", {}, rows.map((texts) => row("td", texts))));
+  const row = (kind, texts) =>
+    el(
+      "tr",
+      {},
+      sides.map((side, place) =>
+        el(side ? `${kind}.${side}` : kind, kind === "th" ? { scope: "col" } : {}, inline(texts[place] ?? "")),
+      ),
+    );
+  const table = el(
+    "table",
+    {},
+    el("thead", {}, row("th", head)),
+    el(
+      "tbody",
+      {},
+      rows.map((texts) => row("td", texts)),
+    ),
+  );
   return el("div.table", { tabindex: 0, role: "region", "aria-label": "Table" }, table);
-}
-
-/** The nodes for a text with emphasis, code and links in it. Time grows with its length, whatever is in it. */
-function inline(text, inLink = false) {
-  const out = [];
-  const marks = []; // emphasis that may still be closed: {char, count, place in `out`}
-  const unclosed = new Set(); // lengths of backtick runs that have no end
-  let plain = 0;
-  let match;
-  const flush = (end) => end > plain && out.push(document.createTextNode(text.slice(plain, end)));
-  INLINE.lastIndex = 0;
-  while ((match = INLINE.exec(text))) {
-    const at = match.index;
-    let end = INLINE.lastIndex;
-    const [whole, escaped, ticks, mark, picture, angled, bare] = match;
-    let node = null;
-    if (escaped) node = document.createTextNode(escaped);
-    else if (ticks) {
-      const close = unclosed.has(ticks.length) ? -1 : closing(text, ticks, end);
-      if (close < 0) unclosed.add(ticks.length);
-      else {
-        node = el("code", {}, text.slice(end, close).replaceAll("\n", " ").replace(/^ (.*[^ ].*) $/, "$1"));
-        end = close + ticks.length;
-      }
-    } else if (mark) {
-      flush(at);
-      emphasis(out, marks, text, at, mark);
-      plain = end;
-      continue;
-    } else if (angled || bare) {
-      const address = angled ?? bare.replace(/[.,;:!?'"*_~]+$/, "").replace(/(?<=^[^(]*)\)+$/, "");
-      end = at + (angled ? whole.length : address.length);
-      node = inLink ? null : link(address, [address]);
-    } else if (whole.endsWith("\n")) node = el("br");
-    else {
-      LINK.lastIndex = at + picture.length;
-      const found = inLink ? null : LINK.exec(text);
-      if (found) {
-        end = LINK.lastIndex;
-        node = link(found[2], inline(found[1] || found[2], true));
-      }
-    }
-    INLINE.lastIndex = end;
-    if (!node) continue;
-    flush(at);
-    out.push(node);
-    plain = end;
-  }
-  flush(text.length);
-  return out;
-}
-
-function link(address, children) {
-  const href = safeAddress(address);
-  return href ? el("a", { href, rel: "noopener noreferrer", target: "_blank" }, children) : null;
-}
-
-function closing(text, ticks, from) {
-  for (let at = text.indexOf(ticks, from); at >= 0; at = text.indexOf(ticks, at)) {
-    let end = at;
-    while (text[end] === "`") end++;
-    if (end - at === ticks.length) return at;
-    at = end;
-  }
-  return -1;
-}
-
-/** Closes what `mark` closes and opens what it may open (CommonMark's rules, without the rare ones). */
-function emphasis(out, marks, text, at, mark) {
-  const char = mark[0];
-  const before = text[at - 1] ?? " ";
-  const after = text[at + mark.length] ?? " ";
-  const word = /[\p{L}\p{N}]/u;
-  const opens = /\S/.test(after) && !(char === "_" && word.test(before));
-  const closes = /\S/.test(before) && !(char === "_" && word.test(after));
-  let count = mark.length;
-  while (closes && count) {
-    const place = marks.findLastIndex((open) => open.char === char);
-    if (place < 0) break;
-    const open = marks[place];
-    const used = char === "~" || (count > 1 && open.count > 1) ? 2 : 1;
-    const node = el(char === "~" ? "del" : used === 2 ? "strong" : "em", {}, out.splice(open.place + 1));
-    open.count -= used;
-    count -= used;
-    marks.length = place + (open.count ? 1 : 0);
-    if (open.count) out[open.place].data = char.repeat(open.count);
-    else out.pop();
-    out.push(node);
-  }
-  if (!count) return;
-  if (opens) marks.push({ char, count, place: out.length });
-  out.push(document.createTextNode(char.repeat(count)));
 }

@@ -3,40 +3,16 @@
 import { el } from "./dom.js";
 import { AgentCard, seconds, spent, tokens } from "./agent.js";
 import { kindOf } from "./request.js";
+import { PHASES, Step } from "./step.js";
 
-const PHASES = { analysis: "Analysis", routing: "Routing", execution: "Execution", progress: "Progress", quality: "Quality" };
 const ROUND = ["execution", "progress", "quality"];
-const ASKED = { tool: "Asked for approval", plan: "Showed you its plan", question: "Asked a question", other: "Asked you" };
+const ASKED = {
+  tool: "Asked for approval",
+  plan: "Showed you its plan",
+  question: "Asked a question",
+  other: "Asked you",
+};
 const ENDED = { "response.completed": "Answered", error: "Failed", cancelled: "Cancelled", suspended: "Suspended" };
-
-/** One phase of one round: waiting, working, then done. */
-class Step {
-  constructor(kind) {
-    this.kind = kind;
-    this.words = el("p.words");
-    this.time = el("span.time");
-    this.more = el("div.more");
-    this.state = el("span.unseen");
-    this.node = el(`li.step.${kind}`, {}, el("div.head", {}, el("h4", {}, PHASES[kind], this.state), this.time), this.words, this.more);
-    this.set("waiting");
-  }
-
-  set(state) {
-    this.node.dataset.state = state;
-    this.state.textContent = `, ${state}`;
-  }
-
-  begin(at) {
-    this.began ??= at;
-    this.set("working");
-  }
-
-  end(at, words, usage) {
-    this.set("done");
-    if (words) this.words.textContent = words;
-    if (this.began != null) this.time.textContent = [seconds(at - this.began), spent(usage)].filter(Boolean).join(" · ");
-  }
-}
 
 export class Timeline {
   constructor() {
@@ -48,7 +24,16 @@ export class Timeline {
   }
 
   reset() {
-    Object.assign(this, { began: null, at: 0, heard: 0, ended: null, waiting: [], agents: [], asked: new Map(), done: [] });
+    Object.assign(this, {
+      began: null,
+      at: 0,
+      heard: 0,
+      ended: null,
+      waiting: [],
+      agents: [],
+      asked: new Map(),
+      done: [],
+    });
     this.steps.replaceChildren();
     this.plan(Object.keys(PHASES));
     this.status.textContent = "Starting";
@@ -106,7 +91,10 @@ export class Timeline {
     this.ended = null;
     this.waiting = [];
     for (const row of this.asked.values()) row.dataset.state = "answered";
-    this.plan(Object.keys(PHASES).filter((kind) => !this.done.includes(kind)), el("li.round", {}, el("h4", {}, "Resumed")));
+    this.plan(
+      Object.keys(PHASES).filter((kind) => !this.done.includes(kind)),
+      el("li.round", {}, el("h4", {}, "Resumed")),
+    );
   }
 
   thought(event) {
@@ -120,9 +108,7 @@ export class Timeline {
     const step = this.reach(event.kind);
     if (!step) return;
     this.done.push(event.kind);
-    step.end(this.at, event.message, data.usage);
-    step.more.append(...details(event.kind, data));
-    if (event.kind === "quality" && event.quality_score != null) step.more.append(meter(event.quality_score, event.quality_flag));
+    step.tell(event, this.at);
     if (event.kind === "routing") this.expect(data);
     this.todo.shift();
     this.todo[0]?.begin(this.at);
@@ -156,7 +142,10 @@ export class Timeline {
   aside(event) {
     this.reach("execution");
     const { from, to, reason } = event.data ?? {};
-    const words = from && to ? [el("b", {}, from), " → ", el("b", {}, to), reason ? el("span", {}, reason) : null] : [event.message];
+    const words =
+      from && to
+        ? [el("b", {}, from), " → ", el("b", {}, to), reason ? el("span", {}, reason) : null]
+        : [event.message];
     this.note(event.kind === "handoff" ? "handoff" : "aside", words);
   }
 
@@ -186,7 +175,15 @@ export class Timeline {
     for (const step of this.todo) step.node.remove();
     this.done = ["analysis", "routing"];
     this.waiting = [];
-    this.plan(ROUND, el("li.round", {}, el("h4", {}, `Round ${round} of ${of}`), el("p", {}, missing ? `Missing: ${missing}` : event.message)));
+    this.plan(
+      ROUND,
+      el(
+        "li.round",
+        {},
+        el("h4", {}, `Round ${round} of ${of}`),
+        el("p", {}, missing ? `Missing: ${missing}` : event.message),
+      ),
+    );
     this.todo[0].begin(this.at);
     this.reveal(this.todo[0].node);
   }
@@ -229,7 +226,8 @@ export class Timeline {
     const length = this.agents.reduce((sum, card) => sum + card.length, 0);
     const cost = spent(event.data?.usage) ?? (length ? tokens(length) : null);
     this.total.textContent = [seconds(this.at - this.began), cost].filter(Boolean).join(" · ");
-    if (event.type === "error") this.steps.append(el("li.step", { "data-state": "failed" }, el("p.words", {}, event.error)));
+    if (event.type === "error")
+      this.steps.append(el("li.step", { "data-state": "failed" }, el("p.words", {}, event.error)));
   }
 }
 
@@ -263,24 +261,3 @@ const HANDLERS = {
     this.of(event).result(event.data ?? {}, event.error, this.at);
   },
 };
-
-function details(kind, data) {
-  const words = [];
-  if (data.complexity) words.push(data.complexity);
-  if (data.mode) words.push(data.mode);
-  if (data.verdict) words.push(data.verdict);
-  if (data.decided_by) words.push(`by ${data.decided_by}${data.cached ? ", seen before" : ""}`);
-  const found = words.length ? [el("p.tags", {}, words.map((word) => el("span.tag", {}, word)))] : [];
-  if (kind === "routing" && (data.reason || data.steps?.length)) {
-    found.push(
-      el("details", {}, el("summary", {}, "Why and how"), data.reason ? el("p", {}, data.reason) : null, data.steps?.length ? el("ol", {}, data.steps.map((step) => el("li", {}, step))) : null),
-    );
-  }
-  for (const [name, problem] of Object.entries(data.failed ?? {})) found.push(el("p.failed", {}, el("b", {}, name), ` ${problem}`));
-  return found;
-}
-
-function meter(score, flag) {
-  const bar = el("meter", { min: 0, max: 10, low: 5, high: 6, optimum: 10, value: score, "aria-label": "Quality" });
-  return el("p.meter", {}, bar, el("b", {}, `${score}/10`), flag ? el("span.tag", {}, flag.replaceAll("_", " ")) : null);
-}

@@ -23,11 +23,23 @@ export async function tuning() {
 class Tuning {
   constructor() {
     this.who = el("p");
-    this.start = button("play", "Start an optimisation", attempt(() => this.begin()), { shown: true, kind: "primary" });
+    this.start = button(
+      "play",
+      "Start an optimisation",
+      attempt(() => this.begin()),
+      { shown: true, kind: "primary" },
+    );
     this.part = select("Which programs", PARTS);
     this.effort = select("How thoroughly", EFFORTS);
     this.past = el("input", { type: "checkbox", checked: true });
-    this.least = el("input", { type: "number", min: 0, max: 10, step: 0.5, value: 8, "aria-label": "Least quality of a run to learn from" });
+    this.least = el("input", {
+      type: "number",
+      min: 0,
+      max: 10,
+      step: 0.5,
+      value: 8,
+      "aria-label": "Least quality of a run to learn from",
+    });
     this.jobs = el("ul.jobs");
     this.versions = el("tbody");
     const heads = ["Version", "Made", "By", "Examples", "Before and after", ""];
@@ -36,10 +48,35 @@ class Tuning {
       {},
       el("h2", {}, "Decision programs"),
       this.who,
-      el("div.filter", {}, this.part, this.effort, el("label.pick", {}, this.past, el("span", {}, "Learn from runs of quality")), this.least, this.start),
+      el(
+        "div.filter",
+        {},
+        this.part,
+        this.effort,
+        el("label.pick", {}, this.past, el("span", {}, "Learn from runs of quality")),
+        this.least,
+        this.start,
+      ),
       this.jobs,
       el("h2", {}, "Versions"),
-      el("div.table", { tabindex: 0, role: "region", "aria-label": "Versions" }, el("table.runs", {}, el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))), this.versions)),
+      el(
+        "div.table",
+        { tabindex: 0, role: "region", "aria-label": "Versions" },
+        el(
+          "table.runs",
+          {},
+          el(
+            "thead",
+            {},
+            el(
+              "tr",
+              {},
+              heads.map((head) => el("th", { scope: "col" }, head)),
+            ),
+          ),
+          this.versions,
+        ),
+      ),
     );
   }
 
@@ -57,7 +94,11 @@ class Tuning {
 
   /** Reads everything, and again while a job is at work and somebody looks. */
   async look() {
-    const [jobs, programs, config] = await Promise.all([get(JOBS), get("api/v1/dspy/programs"), get("api/v1/dspy/config")]);
+    const [jobs, programs, config] = await Promise.all([
+      get(JOBS),
+      get("api/v1/dspy/programs"),
+      get("api/v1/dspy/config"),
+    ]);
     this.who.textContent = `Plans are made by the ${config.planner}, answers assessed by the ${config.assessor}. In force: ${config.program_version}.`;
     const open = jobs.some((job) => !job.progress_completed);
     this.start.disabled = open;
@@ -77,7 +118,13 @@ class Tuning {
     return el(
       "li.card",
       { "data-state": job.status },
-      el("div.head", {}, el("b", {}, PARTS[details.module_name] ?? details.module_name), state, el("span.time", {}, moment(job.created_at))),
+      el(
+        "div.head",
+        {},
+        el("b", {}, PARTS[details.module_name] ?? details.module_name),
+        state,
+        el("span.time", {}, moment(job.created_at)),
+      ),
       job.progress_completed ? null : el("progress", { max: 1, value: job.progress, "aria-label": "Progress" }),
       el(job.error ? "p.failed" : "p.words", {}, job.error ?? details.note ?? job.message),
       compared(details.before, details.metrics),
@@ -100,7 +147,13 @@ class Tuning {
       el("td", {}, [it.optimizer, it.changes.join(", ")].filter(Boolean).join(": ")),
       el("td", {}, it.examples ?? ""),
       el("td", {}, compared(it.before, it.after)),
-      el("td", {}, it.in_force ? el("b.good", {}, "in force") : button(null, it.created_at ? "Adopt" : "Roll back", adopt, { shown: true })),
+      el(
+        "td",
+        {},
+        it.in_force
+          ? el("b.good", {}, "in force")
+          : button(null, it.created_at ? "Adopt" : "Roll back", adopt, { shown: true }),
+      ),
     );
   }
 }
@@ -110,11 +163,19 @@ function compared(before, after) {
   const rows = Object.entries(after ?? {}).filter(([, each]) => each?.score != null);
   if (!rows.length) return null;
   const share = (figures) => (figures?.score == null ? "?" : `${(100 * figures.score).toFixed(1)} %`);
-  return el("p.compared", {}, rows.map(([part, each]) => el("span", {}, `${part} ${share(before?.[part])} → `, el("b", {}, share(each)))));
+  return el(
+    "p.compared",
+    {},
+    rows.map(([part, each]) => el("span", {}, `${part} ${share(before?.[part])} → `, el("b", {}, share(each)))),
+  );
 }
 
 const moment = (time) => new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
 function select(label, options) {
-  return el("select", { "aria-label": label }, Object.entries(options).map(([value, text]) => el("option", { value }, text)));
+  return el(
+    "select",
+    { "aria-label": label },
+    Object.entries(options).map(([value, text]) => el("option", { value }, text)),
+  );
 }

@@ -18,7 +18,15 @@ const WORDS = {
 export class Turn {
   /** `acts`: {retry, resume, show} get this turn. */
   constructor(question, acts) {
-    Object.assign(this, { question, acts, run: null, status: null, seq: 0, requests: new Map(), timeline: new Timeline() });
+    Object.assign(this, {
+      question,
+      acts,
+      run: null,
+      status: null,
+      seq: 0,
+      requests: new Map(),
+      timeline: new Timeline(),
+    });
     this.body = el("div.markdown");
     this.markdown = new Markdown(this.body);
     this.who = el("span.author", {}, "Team");
@@ -26,7 +34,8 @@ export class Turn {
     this.told = el("div.requests");
     this.open = el("div.requests");
     this.foot = el("div.foot");
-    const asked = question == null ? null : el("div.question", {}, el("h3.unseen", {}, "Question"), el("p", {}, question));
+    const asked =
+      question == null ? null : el("div.question", {}, el("h3.unseen", {}, "Question"), el("p", {}, question));
     this.work = button("team", "Show the team’s work", () => acts.show(this), { kind: "quiet" });
     const head = el("div.who", {}, el("h3", {}, this.who), this.now, this.work);
     this.answer = el("div.answer", {}, head, this.told, this.body, this.open, this.foot);
@@ -98,14 +107,18 @@ export class Turn {
 
   answered({ request_id: id, response }) {
     this.requests.get(id)?.answered(response);
-    if (this.status === "waiting" && ![...this.requests.values()].some((request) => request.open)) this.status = "running";
+    if (this.status === "waiting" && ![...this.requests.values()].some((request) => request.open))
+      this.status = "running";
   }
 
   end(event) {
     this.fresh = false;
     this.body.classList.remove("old");
     this.error = event.error;
-    this.status = { "response.completed": "completed", error: event.kind === "interrupted" ? "interrupted" : "failed" }[event.type] ?? event.type;
+    this.status =
+      { "response.completed": "completed", error: event.kind === "interrupted" ? "interrupted" : "failed" }[
+        event.type
+      ] ?? event.type;
     if (event.type === "response.completed") {
       this.who.textContent = event.author ?? "Team";
       this.score = event.quality_score;
@@ -122,27 +135,37 @@ export class Turn {
     this.now.textContent = "";
     this.node.dataset.state = this.status;
     const done = this.status === "completed";
-    const words = done ? null : el(this.status === "failed" ? "p.failed" : "p.note", {}, this.error ?? WORDS[this.status]);
+    const words = done
+      ? null
+      : el(this.status === "failed" ? "p.failed" : "p.note", {}, this.error ?? WORDS[this.status]);
     const copy = this.markdown.text ? copier(() => this.markdown.text) : null;
-    const retry = this.question == null ? null : button("retry", "Try again", () => this.acts.retry(this), { shown: !done });
-    const resume = RESUMABLE.has(this.status) && this.run ? button("play", "Go on", () => this.acts.resume(this), { shown: true }) : null;
+    const retry =
+      this.question == null ? null : button("retry", "Try again", () => this.acts.retry(this), { shown: !done });
+    const resume =
+      RESUMABLE.has(this.status) && this.run
+        ? button("play", "Go on", () => this.acts.resume(this), { shown: true })
+        : null;
     this.verdict = el("span.score", { title: "Quality" });
     const thumbs = done && this.run ? ["up", "down"].map((thumb) => this.thumb(thumb)) : [];
-    this.foot.replaceChildren(...[words, el("div.acts", {}, copy, retry, resume, thumbs, this.verdict)].filter(Boolean));
+    this.foot.replaceChildren(
+      ...[words, el("div.acts", {}, copy, retry, resume, thumbs, this.verdict)].filter(Boolean),
+    );
     this.judge(this.score, this.flag);
     if (done && this.run && this.score == null) this.wait([2000, 8000]);
   }
 
   judge(score, flag) {
     Object.assign(this, { score, flag });
-    this.verdict.textContent = score == null ? "" : [`${score}/10`, flag?.replaceAll("_", " ")].filter(Boolean).join(" ");
+    this.verdict.textContent =
+      score == null ? "" : [`${score}/10`, flag?.replaceAll("_", " ")].filter(Boolean).join(" ");
   }
 
   /** What a human thinks of the answer; the last word counts. */
   thumb(which) {
     const press = attempt(async () => {
       const told = await post(`api/v1/runs/${this.run}/feedback`, { thumb: which });
-      for (const each of this.foot.querySelectorAll("[aria-pressed]")) each.setAttribute("aria-pressed", String(each === made));
+      for (const each of this.foot.querySelectorAll("[aria-pressed]"))
+        each.setAttribute("aria-pressed", String(each === made));
       this.judge(told.quality_score, told.quality_flag);
       say("Thank you.");
     });
