@@ -1,9 +1,14 @@
-"""A server's HTTP connection that bounds what a peer may send, and for how long, before its request is known.
+"""A server's HTTP connection that bounds what a peer may send, and for how long, and parts from it politely.
 
 uvicorn with httptools reads headers of any size for any time, in memory. A proxy in front refuses both before; this is
 for those who reach the service without one. Bodies are bounded where they are read (web/wire.py).
+
+A request can be answered before its body is through: refused, for example. To close then would break the connection
+under a peer that is still sending, and it might never read the answer (RFC 9112, section 9.6): so the rest is taken and
+thrown away, for a short time.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,12 +20,19 @@ BESIDES = 262_144
 taken. A URL may have 65,535 of them."""
 
 
+LINGER = 3.0
+"""Seconds in which the rest of a body that nobody reads is thrown away; then the connection is closed all the same."""
+
+
 class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._besides = 0
         self._in_head = True
         self._deadline: Any = None
+        self._whole = True  # all of the request has come
+        self._leaving = False  # and then the connection is to be closed
+        self._lingering: Any = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -28,6 +40,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.cancel()
+        if self._lingering:
+            self._lingering.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -39,6 +53,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._besides = 0
+        self._whole = False
         self._expect_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -49,10 +64,37 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._deadline.cancel()
         super().on_headers_complete()
+        if self.cycle:
+            self.cycle.transport = _Parting(self.transport, self.part)  # type: ignore[assignment]  # all but close
 
     def on_body(self, body: bytes) -> None:
         self._besides -= len(body)
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._whole = True
+        if self._leaving:
+            self.transport.close()
+        elif self._lingering:
+            self._lingering.cancel()
+            self._lingering = None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._whole:
+            self._linger()
+
+    def part(self) -> None:
+        """Close, when all of the request has come."""
+        self._leaving = True
+        if self._whole:
+            self.transport.close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        self._lingering = self._lingering or self.loop.call_later(LINGER, self.transport.close)
 
     def _expect_head(self) -> None:
         self._in_head = True
@@ -68,3 +110,14 @@ class Connection(HttpToolsProtocol):
         if asked and not answering:
             self.transport.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
         self.transport.close()
+
+
+class _Parting:
+    """The transport, as the answer to a request sees it: closing it is the connection's affair."""
+
+    def __init__(self, transport: Any, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self.close = close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

@@ -137,3 +137,34 @@ async def test_streams_and_sockets_outlive_the_time_for_a_head(monkeypatch: pyte
 async def test_the_service_is_run_with_these_bounds() -> None:
     async with ScriptedModel() as model, running_fleet(model) as fleet, reached(fleet) as stream:
         assert (await answer(stream, HUGE["one header of 20 MB"]))[:12] in (b"HTTP/1.1 431", b"")
+
+
+REFUSED = HEAD + b"Content-Type: application/json\r\nContent-Length: 9000000\r\n"
+
+
+@pytest.mark.parametrize("keep", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
+async def test_a_peer_that_is_refused_in_mid_body_may_finish_and_reads_why(keep: bytes) -> None:
+    async with site() as it, reached(it) as stream:
+        await stream.send(REFUSED + keep + b"\r\n")
+        told = await stream.receive()
+        assert told.startswith(b"HTTP/1.1 413")
+        for _ in range(9):
+            await stream.send(b"x" * 1_000_000)
+        if keep:
+            with pytest.raises(anyio.EndOfStream):
+                while True:
+                    await stream.receive()
+        else:  # and the connection is as good as before
+            await stream.send(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while b"HTTP/1.1 200" not in told:
+                told += await stream.receive()
+
+
+@pytest.mark.parametrize("keep", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
+async def test_a_refused_body_that_never_ends_is_cut(keep: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER", 0.2)
+    async with site() as it, reached(it) as stream:
+        await stream.send(REFUSED + keep + b"\r\n")
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            while True:
+                await stream.receive()
