@@ -1,52 +1,42 @@
-"""A planner for small models: linear models over words and cues, trained at start on the packaged labelled tasks.
+"""A planner for small models: linear models over words and cues, trained on labelled tasks (tasks.py).
 
 A model of 135 million parameters picks one of six agents hardly better than chance; this takes a second or two to train
-and a few milliseconds to ask. The tasks (tasks.jsonl) are labelled by this rule:
-
-* fast: the whole answer is a sentence or two (a fact, a word, a number, a greeting).
-* delegated: one product of one kind of work.
-* sequential: the product of one agent is the material of the next.
-* parallel: several pieces of work that do not need each other, on one subject, put together at the end.
-* agents: in working order; in parallel, in the order the task names them. The first is the lead: a researcher finds
-  and explains facts, an analyst calculates, compares and decides, a writer makes texts for readers, a reviewer judges
-  work that exists, a coder deals in code and commands, a planner puts steps in order.
-* complexity: simple when one agent is enough, else complex.
-* held_out: every fifth task, balanced over leads and modes; never trained on, only scored.
+and a few milliseconds to ask. What it has learned is kept as what it learned from: the tasks and the knobs, never as
+numbers that nobody can read; it is trained anew wherever it is needed.
 """
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from itertools import combinations
+from typing import Annotated, Any
 
 import msgspec
 
 from agentic_fleet.workflows.agents import Roster
 from agentic_fleet.workflows.cues import IN_TURN, SIDE_BY_SIDE, first_places, own_words, spoken
-from agentic_fleet.workflows.plans import ALONE, WORKS, Complexity, Plan, Work
+from agentic_fleet.workflows.features import Features, Reader, clauses
+from agentic_fleet.workflows.plans import ALONE, WORKS, Plan, Work
+from agentic_fleet.workflows.tasks import Task, labelled_tasks
 
-TASKS = Path(__file__).with_name("tasks.jsonl")
-_C = 4.0  # inverse regularisation; by cross-validation on the training tasks, where 2 to 8 are equal
-_GIVEN = 2.0  # weight of cues and shape beside the words, likewise
-_READ = 2_000  # characters of a task; each thousand costs 10 ms of the event loop
-_JOINS = 0.5  # probability from which a third agent joins
-_LEAD, _MODE = "the lead", "the mode"  # questions; those about single agents are their names
+_FOLDS = 5  # for what the reader of whole tasks learns about the reader of clauses
+_LEAD, _MODE, _AGENT = "the lead", "the mode", "the agent"  # questions; those about single agents are their names
+_TINY = 1e-9
 
-Features = dict[str, float]
+Chances = dict[str, dict[Any, float]]
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One labelled task. `subtasks` follow `agents`; only the few tasks that serve as demonstrations have them."""
+class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How it learns and decides. The defaults train in two seconds and are among the best by cross-validation on the
+    packaged tasks; optimisation tries others, which take longer."""
 
-    task: str
-    complexity: Complexity
-    mode: Work
-    agents: tuple[str, ...]
-    subtasks: tuple[str, ...] = ()
-    held_out: bool = False
+    c: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 4.0  # inverse regularisation
+    given: Annotated[float, msgspec.Meta(gt=0, le=100)] = 2.0  # weight of cues and shape beside the words
+    by_clause: bool = False  # reads each clause of a task by itself, too
+    joins: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5  # probability from which a third agent joins
+    together: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0  # above 0: mode and agents are chosen as a whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,32 +51,58 @@ class Score:
 
 
 class Classifier:
-    """Trained when it is made, which takes a second or two of one core: make it in a worker thread, once.
+    """Trained when it is made, which takes seconds of one core: make it in a worker thread, once.
 
+    `learned` are tasks to learn from besides the packaged ones (`packaged` are these, unless some are to be kept out).
     Raises ImportError without scikit-learn, and ValueError when `roster` has fewer than two of the labelled agents.
     """
 
-    def __init__(self, roster: Roster) -> None:
-        known = [task for task in labelled_tasks() if set(task.agents) <= roster.keys()]
+    def __init__(
+        self,
+        roster: Roster,
+        *,
+        learned: Sequence[Task] = (),
+        knobs: Knobs | None = None,
+        packaged: Sequence[Task] | None = None,
+    ) -> None:
+        self._roster = roster
+        self.knobs = knobs = knobs or Knobs()
+        self.learned = tuple(learned)
+        basis = labelled_tasks() if packaged is None else packaged
+        known = [task for task in (*basis, *learned) if set(task.agents) <= roster.keys()]
         train = [task for task in known if not task.held_out]
         leads = list(dict.fromkeys(task.agents[0] for task in train))
         if len(leads) < 2:
             raise ValueError("the roster has fewer than two of the agents that the packaged tasks know")
-        self._roster = roster
+        self._held_out = [task for task in known if task.held_out]
         texts = [task.task for task in train]
-        who: dict[str, list[Any]] = {name: [name in task.agents for task in train] for name in leads}
+        who: dict[str, list[Any]] = {
+            name: [name in task.agents for task in train]
+            for name in leads
+            if any(name not in task.agents for task in train)
+        }
         who[_LEAD] = [task.agents[0] for task in train]
-        self._who = _Reader(self._agent_features, texts, who)
-        self._how = _Reader(self._mode_features, texts, {_MODE: [task.mode for task in train]})
-        self.score = self._score([task for task in known if task.held_out])
+        self._clauses, features = self._clause_reader(train) if knobs.by_clause else (None, self._agent_features)
+        self._who = Reader(features, texts, who, c=knobs.c, weight=knobs.given)
+        how = {_MODE: [task.mode for task in train]}
+        self._how = Reader(self._mode_features, texts, how, c=knobs.c, weight=knobs.given)
+        if knobs.by_clause:
+            self._told: dict[str, Features] = {}  # they were for training only
+
+    def deciding(self, *, joins: float, together: float) -> "Classifier":
+        """The same, trained as it is, with other knobs for what it makes of its chances."""
+        other = copy(self)
+        other.knobs = msgspec.structs.replace(self.knobs, joins=joins, together=together)
+        return other
 
     def plan(self, task: str) -> Plan:
         """A few milliseconds of CPU for a task of usual length."""
-        chances = self._how.chances(task)[_MODE]
-        mode = max(WORKS, key=lambda mode: chances.get(mode, 0))
-        if self._roster.bounds.max_agents < 2 and mode not in ALONE:
-            mode = "delegated"
-        agents = self._agents(task, alone=mode in ALONE)
+        who, modes = self._who.chances(task), self._how.chances(task)[_MODE]
+        leads = who.pop(_LEAD)
+        mode, agents = (self._together if self.knobs.together else self._one_by_one)(who, leads, modes)
+        if len(agents) > 1:
+            places = first_places(task, self._roster)
+            agents = (agents[0], *sorted(agents[1:], key=lambda name: places.get(name, math.inf)))
         return Plan(
             complexity="simple" if mode in ALONE else "complex",
             mode=mode,
@@ -95,17 +111,83 @@ class Classifier:
             decided_by="classifier",
         )
 
-    def _agents(self, task: str, *, alone: bool) -> tuple[str, ...]:
-        """The lead; then the likeliest other, and who else is likely, in the order in which the task names them."""
-        chances = self._who.chances(task)
-        leads = chances.pop(_LEAD)
+    @cached_property
+    def score(self) -> Score:
+        """On the packaged held-out tasks. Takes as long as planning all of them."""
+        plans = [self.plan(task.task) for task in self._held_out]
+
+        def right(same: Callable[[Plan, Task], bool]) -> float:
+            return sum(map(same, plans, self._held_out)) / max(1, len(plans))
+
+        return Score(
+            tasks=len(plans),
+            lead=right(lambda plan, task: plan.agents[0] == task.agents[0]),
+            mode=right(lambda plan, task: plan.mode == task.mode),
+            complexity=right(lambda plan, task: plan.complexity == task.complexity),
+            agents=right(lambda plan, task: set(plan.agents) == set(task.agents)),
+        )
+
+    def _one_by_one(
+        self, who: Chances, leads: dict[str, float], modes: dict[Work, float]
+    ) -> tuple[Work, tuple[str, ...]]:
+        """The mode, the lead; then the likeliest other, and who else is likely."""
+        mode = max(WORKS, key=lambda mode: modes.get(mode, 0))
+        most = self._roster.bounds.max_agents
+        if most < 2 and mode not in ALONE:
+            mode = "delegated"
         lead = max(leads, key=leads.__getitem__)
-        if alone:
-            return (lead,)
-        others = sorted((name for name in chances if name != lead), key=lambda name: -chances[name][True])
-        likely = [name for name in others[1 : self._roster.bounds.max_agents - 1] if chances[name][True] >= _JOINS]
-        places = first_places(task, self._roster)
-        return (lead, *sorted(others[:1] + likely, key=lambda name: places.get(name, math.inf)))
+        if mode in ALONE:
+            return mode, (lead,)
+        others = sorted((name for name in who if name != lead), key=lambda name: -who[name][True])
+        likely = [name for name in others[1 : most - 1] if who[name][True] >= self.knobs.joins]
+        return mode, (lead, *others[:1], *likely)
+
+    def _together(
+        self, who: Chances, leads: dict[str, float], modes: dict[Work, float]
+    ) -> tuple[Work, tuple[str, ...]]:
+        """The likeliest mode, lead and set of agents, taken as a whole."""
+        most = min(self._roster.bounds.max_agents, 3, len(who))
+        best, choice = -math.inf, self._one_by_one(who, leads, modes)
+        for size in range(1, most + 1):
+            for team in combinations(who, size):
+                lead = max(team, key=lambda name: leads.get(name, 0.0))
+                fit = sum(_log(who[name][name in team]) for name in who) * self.knobs.together + _log(leads.get(lead))
+                for mode in WORKS:
+                    if (size == 1) is (mode in ALONE) and (sure := fit + _log(modes.get(mode))) > best:
+                        best, choice = sure, (mode, (lead, *(name for name in team if name != lead)))
+        return choice
+
+    def _clause_reader(self, train: Sequence[Task]) -> tuple[Reader, Callable[[str], Features]]:
+        """A reader of clauses, and the features of a whole task with what such readers say of its clauses.
+
+        Of a task that it was trained on, a reader would be too sure: there, one speaks that has not seen it.
+        """
+        self._told = {}
+        for fold in range(_FOLDS):
+            reader = self._taught_clauses([task for at, task in enumerate(train) if at % _FOLDS != fold])
+            for task in train[fold::_FOLDS]:
+                self._told[task.task] = self._clause_features(reader, task.task)
+        reader = self._taught_clauses(train)
+
+        def features(task: str) -> Features:
+            told = self._told.get(task)
+            return self._agent_features(task) | (self._clause_features(reader, task) if told is None else told)
+
+        return reader, features
+
+    def _taught_clauses(self, train: Sequence[Task]) -> Reader:
+        """Whose work is it? A task for one agent says so as a whole, one for several when it has a clause for each."""
+        pairs = [(task.task, task.agents[0]) for task in train if task.mode in ALONE]
+        for task in train:
+            if task.mode not in ALONE and len(parts := clauses(task.task)) == len(task.agents):
+                pairs += zip(parts, task.agents, strict=True)
+        texts, agents = zip(*pairs, strict=True)
+        return Reader(self._agent_features, texts, {_AGENT: agents}, c=self.knobs.c, weight=self.knobs.given)
+
+    def _clause_features(self, reader: Reader, task: str) -> Features:
+        said = [chances[_AGENT] for chances in reader.all_chances(clauses(task))]
+        features = {f"clause {name}": max(chances[name] for chances in said) for name in said[0]}
+        return features | {f"first clause {name}": chance for name, chance in said[0].items()}
 
     def _agent_features(self, task: str) -> Features:
         places = first_places(task, self._roster)
@@ -131,67 +213,6 @@ class Classifier:
             "colon": ":" in task,
         }
 
-    def _score(self, tasks: Sequence[Task]) -> Score:
-        plans = [self.plan(task.task) for task in tasks]
 
-        def right(same: Callable[[Plan, Task], bool]) -> float:
-            return sum(map(same, plans, tasks)) / max(1, len(tasks))
-
-        return Score(
-            tasks=len(tasks),
-            lead=right(lambda plan, task: plan.agents[0] == task.agents[0]),
-            mode=right(lambda plan, task: plan.mode == task.mode),
-            complexity=right(lambda plan, task: plan.complexity == task.complexity),
-            agents=right(lambda plan, task: set(plan.agents) == set(task.agents)),
-        )
-
-
-def labelled_tasks() -> list[Task]:
-    """All packaged tasks, in the order of the file."""
-    return [msgspec.convert(json.loads(line), Task) for line in TASKS.read_text(encoding="utf-8").splitlines()]
-
-
-class _Reader:
-    """Reads a task once to answer several questions about it. `labels` has, for each question, one per text."""
-
-    def __init__(
-        self, features: Callable[[str], Features], texts: Sequence[str], labels: Mapping[str, Sequence[Any]]
-    ) -> None:
-        # Imported here because it costs two seconds, and because it is not installed beside a large model.
-        from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
-
-        self._features = _features(features)
-        read = self._features.fit_transform(texts)
-        model = partial(LogisticRegression, C=_C, max_iter=1000)
-        with threadpool_limits(1):  # more threads only spin on problems of this size
-            self._models = {question: model().fit(read, answers) for question, answers in labels.items()}
-
-    def chances(self, task: str) -> dict[str, dict[Any, float]]:
-        """For each question, the probability of each answer. Of a long task, its beginning decides."""
-        read = self._features.transform([task[:_READ]])
-        return {
-            question: dict(zip(model.classes_.tolist(), model.predict_proba(read)[0].tolist(), strict=True))
-            for question, model in self._models.items()
-        }
-
-
-def _features(given: Callable[[str], Features]) -> Any:
-    """Word pairs, pieces of words (for other languages and spellings), the opening words, and what is `given`."""
-    from sklearn.feature_extraction import DictVectorizer
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.pipeline import FeatureUnion, make_pipeline
-    from sklearn.preprocessing import FunctionTransformer
-
-    words = partial(TfidfVectorizer, sublinear_tf=True)
-    parts = [
-        ("words", words(ngram_range=(1, 2), strip_accents="unicode")),
-        ("pieces", words(ngram_range=(2, 5), strip_accents="unicode", analyzer="char_wb")),
-        ("opening", words(ngram_range=(1, 2), preprocessor=_opening)),
-        ("given", make_pipeline(FunctionTransformer(lambda tasks: [given(task) for task in tasks]), DictVectorizer())),
-    ]
-    return FeatureUnion(parts, transformer_weights={"given": _GIVEN})
-
-
-def _opening(task: str) -> str:
-    return " ".join(task.lower().split()[:4])
+def _log(chance: float | None) -> float:
+    return math.log((chance or 0.0) + _TINY)

@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args
 import dspy
 
 from agentic_fleet.workflows.agents import Roster
-from agentic_fleet.workflows.classifier import Task, labelled_tasks
 from agentic_fleet.workflows.cues import expected_tools
 from agentic_fleet.workflows.plans import WORKS, Verdict, Work
+from agentic_fleet.workflows.tasks import Task, labelled_tasks
 
 NOBODY = "none"
 STOP = "stop"

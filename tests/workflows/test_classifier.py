@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from agentic_fleet.workflows.agents import load_roster
-from agentic_fleet.workflows.classifier import Classifier, labelled_tasks
+from agentic_fleet.workflows.classifier import Classifier
 from agentic_fleet.workflows.plans import ALONE, WORKS
+from agentic_fleet.workflows.tasks import labelled_tasks
 from tests.workflows.team import TASK, roster_file
 
 TASKS = labelled_tasks()

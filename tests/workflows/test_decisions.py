@@ -17,13 +17,13 @@ from agentic_fleet.testing import ScriptedModel as FakeOpenAI
 from agentic_fleet.turns import Ask, Mode
 from agentic_fleet.workflows.agents import load_roster
 from agentic_fleet.workflows.changes import named_mode, obeyed
-from agentic_fleet.workflows.classifier import labelled_tasks
 from agentic_fleet.workflows.cues import cue_plan, expected_tools, simple_plan
 from agentic_fleet.workflows.decisions import Decisions, in_turn
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.judge import assess_by_rules
 from agentic_fleet.workflows.lm import build_lm, configure_dspy
 from agentic_fleet.workflows.plans import ALONE, WORKS, Plan
+from agentic_fleet.workflows.tasks import labelled_tasks
 from tests.workflows.team import TASK, Script, bounded, plan, roster_file, says
 
 GOOD_ANSWER = "The moon pulls at the sea, and so tides rise and fall twice a day in the harbour."
