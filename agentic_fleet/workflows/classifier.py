@@ -82,12 +82,10 @@ class Classifier:
             if any(name not in task.agents for task in train)
         }
         who[_LEAD] = [task.agents[0] for task in train]
-        self._clauses, features = self._clause_reader(train) if knobs.by_clause else (None, self._agent_features)
+        features = self._with_clauses(train) if knobs.by_clause else self._agent_features
         self._who = Reader(features, texts, who, c=knobs.c, weight=knobs.given)
         how = {_MODE: [task.mode for task in train]}
         self._how = Reader(self._mode_features, texts, how, c=knobs.c, weight=knobs.given)
-        if knobs.by_clause:
-            self._told: dict[str, Features] = {}  # they were for training only
 
     def deciding(self, *, joins: float, together: float) -> "Classifier":
         """The same, trained as it is, with other knobs for what it makes of its chances."""
@@ -157,23 +155,22 @@ class Classifier:
                         best, choice = sure, (mode, (lead, *(name for name in team if name != lead)))
         return choice
 
-    def _clause_reader(self, train: Sequence[Task]) -> tuple[Reader, Callable[[str], Features]]:
-        """A reader of clauses, and the features of a whole task with what such readers say of its clauses.
+    def _with_clauses(self, train: Sequence[Task]) -> Callable[[str], Features]:
+        """The features of a whole task, with what a reader of clauses says of its clauses.
 
         Of a task that it was trained on, a reader would be too sure: there, one speaks that has not seen it.
         """
-        self._told = {}
+        told: dict[str, Features] = {}
         for fold in range(_FOLDS):
             reader = self._taught_clauses([task for at, task in enumerate(train) if at % _FOLDS != fold])
             for task in train[fold::_FOLDS]:
-                self._told[task.task] = self._clause_features(reader, task.task)
+                told[task.task] = self._clause_features(reader, task.task)
         reader = self._taught_clauses(train)
 
         def features(task: str) -> Features:
-            told = self._told.get(task)
-            return self._agent_features(task) | (self._clause_features(reader, task) if told is None else told)
+            return self._agent_features(task) | (told.get(task) or self._clause_features(reader, task))
 
-        return reader, features
+        return features
 
     def _taught_clauses(self, train: Sequence[Task]) -> Reader:
         """Whose work is it? A task for one agent says so as a whole, one for several when it has a clause for each."""

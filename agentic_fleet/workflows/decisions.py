@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -22,12 +23,12 @@ from agentic_fleet.errors import StoreFailed
 from agentic_fleet.turns import Ask
 from agentic_fleet.workflows.agents import Roster
 from agentic_fleet.workflows.changes import named_mode, obeyed
-from agentic_fleet.workflows.classifier import Classifier
 from agentic_fleet.workflows.cues import cue_plan, expected_tools, fast_plan, first_places, simple_plan, spoken
 from agentic_fleet.workflows.history import both_ends, history_text, minutes
 from agentic_fleet.workflows.judge import assess_by_rules
 from agentic_fleet.workflows.plans import ALONE, WORKS, Assessment, Choice, Plan, PlanCache, Said, Verdict, Work, forced
-from agentic_fleet.workflows.programs import STOP, VERDICTS, ShortForm, assessor, chair, planner
+from agentic_fleet.workflows.programs import STOP, VERDICTS, ShortForm, chair
+from agentic_fleet.workflows.shelf import Programs, packaged
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ _TURNS = 2  # contributions of each agent after which rules end a discussion
 
 
 class Decisions:
-    """Holds no state of a run. Without `lm` only the classifier and rules decide, without `classifier` only rules.
+    """Holds no state of a run. Without `lm` only the classifier in `programs` decides, and rules.
 
     `plans` are kept for equal questions of one caller in an equal conversation. `clock` is theirs.
     """
@@ -50,15 +51,21 @@ class Decisions:
         roster: Roster,
         *,
         lm: Any = None,
-        classifier: Classifier | None = None,
+        programs: Programs | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._roster = roster
         self._lm = lm
-        self._classifier = classifier
-        self._planner = planner(roster)
-        self._assessor = assessor()
+        self.programs = programs or packaged(roster)
         self.plans = PlanCache(size=roster.bounds.plan_cache_size, ttl=roster.bounds.plan_cache_ttl, clock=clock)
+
+    def using(self, programs: Programs) -> "Decisions":
+        """The same with other programs; the plans are kept together, each under the version that made it."""
+        if programs is self.programs:
+            return self
+        other = copy(self)
+        other.programs = programs
+        return other
 
     async def plan(self, ask: Ask, history: Sequence[conversations.Message] = (), changes: Sequence[str] = ()) -> Plan:
         """A plan that can be carried out, in the mode that was asked for. At most one call of the model.
@@ -79,7 +86,7 @@ class Decisions:
         """At most one call of the model; none for a fast answer, nor for one that was cut at its bound."""
         if self._lm is not None and not fast and not cut and answer.strip():
             inputs = {"task": both_ends(task, _TASK_CHARACTERS), "answer": both_ends(answer, _ANSWER_CHARACTERS)}
-            if said := await self._ask("assessment", self._assessor, _checked_assessment, inputs):
+            if said := await self._ask("assessment", self.programs.assessor, _checked_assessment, inputs):
                 return said
         return assess_by_rules(task, answer, cut=cut)
 
@@ -104,7 +111,8 @@ class Decisions:
         """Changes are for one plan only, and what rules made in an emergency is not worth keeping."""
         if changes:
             return await self._plan(task, talk, changes)
-        key = hashlib.sha256("\0".join((context.caller.get(), task, talk)).encode("utf-8", "surrogatepass")).digest()
+        asked = (self.programs.version, context.caller.get(), task, talk)
+        key = hashlib.sha256("\0".join(asked).encode("utf-8", "surrogatepass")).digest()
         plan = self.plans.get(key)
         if plan is None:
             plan = await self._plan(task, talk, ())
@@ -114,7 +122,8 @@ class Decisions:
 
     async def _plan(self, task: str, talk: str, changes: Sequence[str]) -> Plan:
         if self._lm is None:
-            plan = self._classifier.plan(task) if self._classifier else cue_plan(task, self._roster)
+            classifier = self.programs.classifier
+            plan = classifier.plan(task) if classifier else cue_plan(task, self._roster)
             return obeyed(plan, changes, self._roster)
         check = partial(_checked_plan, roster=self._roster)
         inputs = {
@@ -122,7 +131,7 @@ class Decisions:
             "task": both_ends(task, _TASK_CHARACTERS),
             "wanted_changes": both_ends("\n".join(changes), _TASK_CHARACTERS),
         }
-        if said := await self._ask("plan", self._planner, check, inputs):
+        if said := await self._ask("plan", self.programs.planner, check, inputs):
             return said
         return obeyed(replace(cue_plan(task, self._roster), decided_by="fallback"), changes, self._roster)
 

@@ -28,7 +28,6 @@ from agentic_fleet.turns import Emit, Pause, Result, Turn
 from agentic_fleet.workflows import framework
 from agentic_fleet.workflows.agents import Roster, build_team, load_roster
 from agentic_fleet.workflows.checkpoints import WORKFLOW, RunCheckpoints, unreadable
-from agentic_fleet.workflows.classifier import Classifier
 from agentic_fleet.workflows.decisions import Decisions
 from agentic_fleet.workflows.desk import Paused
 from agentic_fleet.workflows.lm import configure_dspy
@@ -38,10 +37,17 @@ from agentic_fleet.workflows.models import Model
 from agentic_fleet.workflows.modes import Shift
 from agentic_fleet.workflows.phases import Analysis, Execution, Progress, Quality, Routing
 from agentic_fleet.workflows.plans import Assessment
+from agentic_fleet.workflows.saved import PACKAGED
+from agentic_fleet.workflows.shelf import Programs, Shelf, packaged, trained
 from agentic_fleet.workflows.spending import counted
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
 
 logger = logging.getLogger(__name__)
+
+PROGRAMS = "cache/dspy"
+"""Where below the home folder optimised decision programs are kept."""
+_VERSION = "programs"
+"""The step of a run's memory that says which version of them it began with."""
 
 _UNSAVED = StreamEvent(
     type=StreamEventType.ORCHESTRATOR_MESSAGE,
@@ -60,23 +66,22 @@ async def open_fleet(settings: Settings, model: Model) -> AsyncIterator["Fleet"]
     framework.prepare()
     configure_dspy()
     roster = load_roster(settings.roster)
-    by_model = settings.planner == "model" or (settings.planner == "auto" and not model.small)
-    classifier = None if by_model else await anyio.to_thread.run_sync(_classifier, roster)
-    decisions = Decisions(roster, lm=model.lm if by_model else None, classifier=classifier)
+    by_model = plans_by_model(settings, small=model.small)
+    basis = packaged(roster, None if by_model else await anyio.to_thread.run_sync(trained, roster))
+    shelf = Shelf(settings.home / PROGRAMS, roster, basis)
+    decisions = Decisions(roster, lm=model.lm if by_model else None, programs=basis)
     wanted = {tool for member in roster.values() for tool in member.tools}
     async with open_toolbox(roster.tools, wanted) as toolbox:
         team = build_team(roster, model, toolbox, [toolbox.gate])
-        yield Fleet(roster, team, decisions, takes_effort=model.provider != "embedded", toolbox=toolbox)
+        takes_effort = model.provider != "embedded"
+        fleet = Fleet(roster, team, decisions, takes_effort=takes_effort, toolbox=toolbox, shelf=shelf)
+        await shelf.in_force()
+        yield fleet
 
 
-def _classifier(roster: Roster) -> Classifier | None:
-    try:
-        classifier = Classifier(roster)
-    except (ImportError, ValueError) as error:
-        logger.warning("rules plan instead of the classifier: %s", error)
-        return None
-    logger.info("the classifier plans; on the held-out tasks: %s", classifier.score)
-    return classifier
+def plans_by_model(settings: Settings, *, small: bool) -> bool:
+    """Whether the model decides; else the classifier and rules do."""
+    return settings.planner == "model" or (settings.planner == "auto" and not small)
 
 
 class Fleet:
@@ -90,14 +95,16 @@ class Fleet:
         *,
         takes_effort: bool,
         toolbox: Toolbox | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         """`takes_effort`: whether the model knows the option `reasoning_effort`. `toolbox` is where `team` has its
-        tools from, if it has any; whoever opened it closes it.
+        tools from, if it has any; whoever opened it closes it. Without `shelf` the programs of `decisions` stay.
         """
         self.roster = roster
+        self.shelf = shelf
+        self.decisions = decisions
         self._toolbox = toolbox
         self._team = team
-        self._decisions = decisions
         self._takes_effort = takes_effort
 
     @property
@@ -128,7 +135,7 @@ class Fleet:
     async def _carry_out(self, turn: Turn, emit: Emit) -> Result:
         shift = Shift(team=self._team, bounds=self.roster.bounds, turn=turn, emit=emit, takes_effort=self._takes_effort)
         checkpoints = RunCheckpoints(turn.memory)
-        graph = _graph(self.roster, self._decisions, shift)
+        graph = _graph(self.roster, self.decisions.using(await self._programs(turn)), shift)
         start = {"checkpoint_id": turn.checkpoint.checkpoint_id} if turn.checkpoint else {"message": Begun()}
         result: Result | None = None
         unsaved = False
@@ -145,6 +152,20 @@ class Fleet:
         if result is None:  # the framework drops a message that no executor takes, without a word
             raise RuntimeError("The workflow ended without an answer.")
         return result
+
+    async def _programs(self, turn: Turn) -> Programs:
+        """The newest for a run that begins; what a run began with for one that goes on, so that it meets its own
+        questions and finished steps again. Without that version (its file was deleted), the newest."""
+        if self.shelf is None:
+            return self.decisions.programs
+        noted = await turn.memory.step(_VERSION)
+        if noted is not None or turn.checkpoint is not None or turn.answers:
+            if began_with := await self.shelf.of(noted.decode() if noted else PACKAGED):
+                return began_with
+        programs = await self.shelf.in_force()
+        if programs.version != PACKAGED:
+            await turn.memory.keep_step(_VERSION, programs.version.encode())
+        return programs
 
 
 def _goes_on(turn: Turn) -> bool:
@@ -165,7 +186,7 @@ def _graph(roster: Roster, decisions: Decisions, shift: Shift) -> Workflow:
         Routing(decisions, shift),
         execution := Execution(decisions, shift),
         Progress(decisions, shift),
-        quality := Quality(roster.bounds, refines=shift.turn.ask.refine),
+        quality := Quality(decisions, roster.bounds, refines=shift.turn.ask.refine),
     ]
     builder = WorkflowBuilder(start_executor=phases[0], name=WORKFLOW, output_from=[quality]).add_chain(phases)
     return builder.add_edge(quality, execution).add_edge(execution, quality).build()

@@ -84,6 +84,7 @@ class Routing(Executor):
             "tools": list(plan.tools),
             "reason": plan.reason,
             "decided_by": plan.decided_by,
+            "program": self._decisions.programs.version,
             **spent,
         }
         await _announce(context, "routing", f"{spoken(plan.agents).capitalize()}: {plan.mode}.", data)
@@ -155,9 +156,9 @@ class Progress(Executor):
 class Quality(Executor):
     """How good is it, and is it worth another round? The best version is the result, whichever round made it."""
 
-    def __init__(self, bounds: Bounds, *, refines: bool = True) -> None:
+    def __init__(self, decisions: Decisions, bounds: Bounds, *, refines: bool = True) -> None:
         super().__init__("quality")
-        self._bounds, self._refines = bounds, refines
+        self._decisions, self._bounds, self._refines = decisions, bounds, refines
 
     @handler
     async def score(self, message: Assessed, context: WorkflowContext[Routed, Result]) -> None:
@@ -169,6 +170,7 @@ class Quality(Executor):
             "missing": assessment.missing,
             "decided_by": assessment.decided_by,
             "round": task.round,
+            "program": self._decisions.programs.version,
         }
         text = f"{assessment.score:g} of 10. {assessment.missing}".strip()
         await _announce(context, "quality", text, data, quality_score=assessment.score, quality_flag=flag)

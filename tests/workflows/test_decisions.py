@@ -68,7 +68,7 @@ async def test_nothing_of_a_decision_is_kept(fake: FakeOpenAI, endpoint: Endpoin
     decisions = decisions_over(endpoint)
     with anyio.fail_after(10):
         await decisions.plan(Ask(message=TASK))
-    assert not decisions._planner.history
+    assert not decisions.programs.planner.history
     assert not decisions._lm.history
 
 

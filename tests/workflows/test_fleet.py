@@ -70,7 +70,14 @@ async def test_a_delegated_run_makes_three_calls(fake: FakeOpenAI, endpoint: End
         "usage": {"models": ["Model One"], "calls": 1, "prompt_tokens": 17, "completion_tokens": 1},
     }
     assert screen.thought("routing")["subtasks"] == {"writer": "the part of writer"}
-    assert screen.thought("quality") == {"score": 9.0, "flag": None, "missing": "", "decided_by": "model", "round": 1}
+    assert screen.thought("quality") == {
+        "score": 9.0,
+        "flag": None,
+        "missing": "",
+        "decided_by": "model",
+        "round": 1,
+        "program": "packaged",
+    }
     assert (result.quality_score, result.quality_flag) == (9.0, None)
 
 
