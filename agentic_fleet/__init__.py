@@ -5,7 +5,7 @@ The rooms, and what may import what (downwards only; tests/test_architecture.py 
     app.py       the process: opens the rooms, owns the signals
     testing/     for tests, ours and other people's    (uvicorn, httpx and websockets; nothing here imports it)
     web/         talking: HTTP, SSE, WebSocket         (Starlette lives here)
-    learning/    getting better: history and scores    (DSPy, for examples)
+    learning/    getting better: history, optimisation (DSPy, for examples and optimisers)
     workflows/   thinking: the team                    (Agent Framework and DSPy live here)
     runs/        running: one scope, one log per run   (anyio and nothing else)
     store/       memory that lasts                     (the database driver lives here)

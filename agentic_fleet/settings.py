@@ -136,6 +136,9 @@ class Settings:
         low=0,
         high=1_000_000_000,
     )
+    optimize_timeout: float = _knob(
+        "FLEET_OPTIMIZE_TIMEOUT", 3600.0, "seconds an optimisation may take", low=1, high=86_400
+    )
 
     log: str = _knob("FLEET_LOG", "console", "form of the log", choices=("console", "json"))
     log_level: str = _knob(
@@ -185,6 +188,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+_OF_THE_MODEL = frozenset({"home", "planner", "roster", "optimize_timeout"})
+
+
+def model_environment(settings: Settings) -> dict[str, str]:
+    """The variables that tell a process of ours which model, roster and folder are used; the model's key is among them,
+    keys of clients are not."""
+    found = {}
+    for knob in fields(settings):
+        named = knob.name in _OF_THE_MODEL or knob.name.startswith(("model", "openai_", "azure_"))
+        if named and (value := getattr(settings, knob.name)) is not None:
+            found[str(knob.metadata["env"])] = str(value)
+    return found
 
 
 def table() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agentic_fleet.errors import BadSetting
-from agentic_fleet.settings import Settings, table
+from agentic_fleet.settings import Settings, model_environment, table
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -59,6 +59,15 @@ def test_a_model_that_is_a_file_needs_no_endpoint() -> None:
 def test_keys_are_not_printed() -> None:
     assert "hush" not in repr(Settings.from_env({"OPENAI_API_KEY": "hush", "FLEET_MODEL": "m"}))
     assert "hush" not in repr(Settings.from_env({"FLEET_API_KEYS": "alice:hush-0123456789ab"}))
+
+
+def test_a_process_of_ours_gets_the_model_and_no_clients_keys() -> None:
+    given = Settings.from_env(
+        {"FLEET_MODEL": "m", "OPENAI_API_KEY": "k", "FLEET_HOME": "/h", "FLEET_API_KEYS": "alice:hush-0123456789ab"}
+    )
+    passed = model_environment(given)
+    assert "FLEET_API_KEYS" not in passed
+    assert Settings.from_env(passed) == Settings(model="m", openai_api_key="k", home=Path("/h"))
 
 
 def test_the_readme_lists_every_setting_as_it_is() -> None:

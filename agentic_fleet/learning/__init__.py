@@ -3,6 +3,10 @@
 `bridge.py` follows runs and keeps an account of each (account.py) in the history and, as an example (examples.py), in a
 file of lines; `quality.py` scores answers late and hears what humans say of them; `converter.py` turns messages into
 examples and back.
+
+`curriculum.py` gathers what there is to learn from; `optimize.py` makes better decision programs of it, by grades
+(grades.py) and figures (measure.py), in a process of its own (worker.py) for which `jobs.py` cares; `evaluation.py`
+and `improvement.py` are scripts/evaluate and scripts/optimize.
 """
 
 from collections.abc import AsyncIterator, Sequence

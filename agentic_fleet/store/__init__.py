@@ -130,6 +130,8 @@ class Store(Protocol):
         """The one of the newest run first."""
         ...
 
+    async def count_executions(self, *, owner: str) -> int: ...
+
     async def drop_execution(self, workflow_id: str, *, owner: str) -> None:
         """NotFound. The run stays."""
 

@@ -47,6 +47,10 @@ def page(db: sqlite3.Connection, owner: str, limit: int, offset: int) -> list[Ex
     return [_execution(row) for row in db.execute(sql, (owner, limit, offset))]
 
 
+def count(db: sqlite3.Connection, owner: str) -> int:
+    return int(db.execute("SELECT count(*) FROM executions WHERE owner = ?", (owner,)).fetchone()[0])
+
+
 def drop(db: sqlite3.Connection, workflow_id: str, owner: str) -> None:
     sql = "DELETE FROM executions WHERE workflow_id = ? AND owner = ?"
     if not db.execute(sql, (workflow_id, owner)).rowcount:

@@ -186,6 +186,9 @@ class MemoryStore:
         await self.execution(workflow_id, owner=owner)
         del self._executions[workflow_id]
 
+    async def count_executions(self, *, owner: str) -> int:
+        return sum(kept.owner == owner for kept in self._executions.values())
+
     async def drop_executions(self, *, owner: str) -> list[str]:
         dropped = [id for id, kept in self._executions.items() if kept.owner == owner]
         self._executions = {id: kept for id, kept in self._executions.items() if kept.owner != owner}

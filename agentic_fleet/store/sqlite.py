@@ -104,6 +104,9 @@ class SqliteStore:
     async def drop_execution(self, workflow_id: str, *, owner: str) -> None:
         await self._writer.write(lambda db: history.drop(db, workflow_id, owner), durable=True)
 
+    async def count_executions(self, *, owner: str) -> int:
+        return await self._reader.read(lambda db: history.count(db, owner))
+
     async def drop_executions(self, *, owner: str) -> list[str]:
         return await self._writer.write(lambda db: history.clear(db, owner), durable=True)
 

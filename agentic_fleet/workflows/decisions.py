@@ -86,7 +86,7 @@ class Decisions:
         """At most one call of the model; none for a fast answer, nor for one that was cut at its bound."""
         if self._lm is not None and not fast and not cut and answer.strip():
             inputs = {"task": both_ends(task, _TASK_CHARACTERS), "answer": both_ends(answer, _ANSWER_CHARACTERS)}
-            if said := await self._ask("assessment", self.programs.assessor, _checked_assessment, inputs):
+            if said := await self._ask("assessment", self.programs.assessor, checked_assessment, inputs):
                 return said
         return assess_by_rules(task, answer, cut=cut)
 
@@ -125,7 +125,7 @@ class Decisions:
             classifier = self.programs.classifier
             plan = classifier.plan(task) if classifier else cue_plan(task, self._roster)
             return obeyed(plan, changes, self._roster)
-        check = partial(_checked_plan, roster=self._roster)
+        check = partial(checked_plan, roster=self._roster)
         inputs = {
             "context": talk,
             "task": both_ends(task, _TASK_CHARACTERS),
@@ -169,7 +169,7 @@ def in_turn(agents: Sequence[str], said: Sequence[Said]) -> Choice:
     return Choice(speaker=min(able, key=spoken_by.__getitem__), decided_by="rule")
 
 
-def _checked_plan(said: Any, roster: Roster) -> Plan:
+def checked_plan(said: Any, roster: Roster) -> Plan:
     """Raises ValueError when it names nobody we know; anything else that is wrong gets a sound value."""
     places = [place for place in range(1, roster.bounds.max_agents + 1) if said.get(f"agent_{place}") in roster]
     parts: dict[str, str] = {}
@@ -194,7 +194,7 @@ def _checked_plan(said: Any, roster: Roster) -> Plan:
     )
 
 
-def _checked_assessment(said: Any) -> Assessment:
+def checked_assessment(said: Any) -> Assessment:
     """Raises ValueError without a score; scores are brought into 0..10."""
     score = float(said.score)
     if math.isnan(score):

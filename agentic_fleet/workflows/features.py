@@ -44,13 +44,8 @@ class Reader:
         with threadpool_limits(1):  # more threads only spin on problems of this size
             self._models = {question: model().fit(read, answers) for question, answers in labels.items()}
 
-    def chances(self, text: str) -> dict[str, dict[Any, float]]:
-        """For each question, the probability of each answer. Of a long text, its beginning decides."""
-        (chances,) = self.all_chances([text])
-        return chances
-
     def all_chances(self, texts: Sequence[str]) -> list[dict[str, dict[Any, float]]]:
-        """The same for several texts, at less cost than one by one."""
+        """For each text and question, the probability of each answer. Of a long text, its beginning decides."""
         read = self._features.transform([text[:READ] for text in texts])
         answers = {question: model.predict_proba(read).tolist() for question, model in self._models.items()}
         return [

@@ -95,10 +95,10 @@ class Fleet:
         *,
         takes_effort: bool,
         toolbox: Toolbox | None = None,
-        shelf: Shelf | None = None,
+        shelf: Shelf,
     ) -> None:
         """`takes_effort`: whether the model knows the option `reasoning_effort`. `toolbox` is where `team` has its
-        tools from, if it has any; whoever opened it closes it. Without `shelf` the programs of `decisions` stay.
+        tools from, if it has any; whoever opened it closes it. `shelf` says which programs `decisions` uses for a run.
         """
         self.roster = roster
         self.shelf = shelf
@@ -114,7 +114,7 @@ class Fleet:
 
     async def assess(self, task: str, answer: str) -> Assessment:
         """How good an answer is that was given before; by the model when it can, else by rules."""
-        return await self._decisions.assess(task, answer)
+        return await self.decisions.using(await self.shelf.in_force()).assess(task, answer)
 
     async def run(self, turn: Turn, emit: Emit) -> Result | Pause:
         """See `Workflow.run`. Raises what an agent raised, CheckpointUnreadable when `turn.checkpoint` will not do, and
@@ -156,8 +156,6 @@ class Fleet:
     async def _programs(self, turn: Turn) -> Programs:
         """The newest for a run that begins; what a run began with for one that goes on, so that it meets its own
         questions and finished steps again. Without that version (its file was deleted), the newest."""
-        if self.shelf is None:
-            return self.decisions.programs
         noted = await turn.memory.step(_VERSION)
         if noted is not None or turn.checkpoint is not None or turn.answers:
             if began_with := await self.shelf.of(noted.decode() if noted else PACKAGED):

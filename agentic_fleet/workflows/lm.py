@@ -5,7 +5,7 @@ an awaited decision ends its generation.
 """
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import cache
 from typing import Any
@@ -24,14 +24,16 @@ _FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_call", "conte
 _PASSED_ON = ("max_tokens", "temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
 
 
-def build_lm(completions: Completions) -> dspy.LM:
+def build_lm(completions: Completions, *, waiting: Callable[[Any, Any], Any] | None = None) -> dspy.LM:
     """For `dspy.context(lm=...)` and `acall`. No cache, no retries: the completions have their own.
 
-    A failed model comes out of `acall` as `dspy.LMUnexpectedError` whose `__cause__` is the ModelFailed.
+    Synchronous calls are refused, unless `waiting` carries them out: it is given the coroutine function and its
+    argument (bridge.py). A failed model comes out of `acall` as `dspy.LMUnexpectedError` whose `__cause__` is the
+    ModelFailed.
     """
     return dspy.LM(
         "fleet/model",  # the real name would have DSPy apply its own rules for models of that name
-        engine=_NoEngine(completions),
+        engine=_NoEngine(completions, waiting),
         async_engine=_Engine(completions),
         cache=False,
         num_retries=0,
@@ -48,13 +50,15 @@ def configure_dspy() -> None:
 
 
 class _NoEngine:
-    """DSPy reads a model's abilities from its synchronous engine. Calls are refused: they would block every run."""
+    """DSPy reads a model's abilities from its synchronous engine. Calls are refused: they would block every run. They
+    may be carried out only by somebody who has no runs."""
 
     supports_function_calling = False
     supports_reasoning = False
 
-    def __init__(self, completions: Completions) -> None:
+    def __init__(self, completions: Completions, waiting: Callable[[Any, Any], Any] | None) -> None:
         self._completions = completions
+        self._waiting = waiting
 
     @property
     def supports_response_schema(self) -> bool:
@@ -65,7 +69,9 @@ class _NoEngine:
         return frozenset((*_PASSED_ON, "stop", *(("response_format",) if self._completions.constrained else ())))
 
     def complete(self, request: Any) -> Any:
-        raise RuntimeError("DSPy programs are awaited here: call acall() instead.")
+        if self._waiting is None:
+            raise RuntimeError("DSPy programs are awaited here: call acall() instead.")
+        return self._waiting(_Engine(self._completions).complete, request)
 
     def close(self) -> None:
         pass  # the completions are their owner's

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -55,6 +55,10 @@ class Model:
     check: Callable[[], Check]
     another: Callable[[str], Completions] | None = None
 
+    def over(self, completions: Completions) -> "Model":
+        """The same with other completions, in front of its own or in their place."""
+        return replace(self, completions=completions, chat=CompletionsChatClient(completions), lm=build_lm(completions))
+
     def named(self, name: str) -> CompletionsChatClient:
         """A client for the model of that name at the same endpoint, over the same session. BadSetting: there is none.
 
@@ -91,6 +95,13 @@ async def open_model(settings: Settings) -> AsyncIterator[Model]:
                 tasks.cancel_scope.cancel()
 
 
+def small_model(settings: Settings) -> bool:
+    """Whether the model that `settings` choose is one whose plans are guesses: see `Model.small`."""
+    if settings.gguf:
+        return is_small(settings.gguf)
+    return not (settings.model or settings.azure_endpoint)
+
+
 class Loading:
     """A `Completions` that answers once its weights are loaded; `run` loads them and keeps them until cancelled."""
 
@@ -99,7 +110,7 @@ class Loading:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._path = settings.gguf
-        self.small = is_small(self._path) if self._path else True
+        self.small = small_model(settings)
         self._label = self._path.stem if self._path else PACKAGED_NAME
         self.name = f"{self._label} (embedded, small)" if self.small else f"{self._label} (embedded)"
         self._embedded: Embedded | None = None

@@ -84,7 +84,7 @@ class Routing(Executor):
             "tools": list(plan.tools),
             "reason": plan.reason,
             "decided_by": plan.decided_by,
-            "program": self._decisions.programs.version,
+            "program_version": self._decisions.programs.version,
             **spent,
         }
         await _announce(context, "routing", f"{spoken(plan.agents).capitalize()}: {plan.mode}.", data)
@@ -170,7 +170,7 @@ class Quality(Executor):
             "missing": assessment.missing,
             "decided_by": assessment.decided_by,
             "round": task.round,
-            "program": self._decisions.programs.version,
+            "program_version": self._decisions.programs.version,
         }
         text = f"{assessment.score:g} of 10. {assessment.missing}".strip()
         await _announce(context, "quality", text, data, quality_score=assessment.score, quality_flag=flag)

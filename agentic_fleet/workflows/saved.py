@@ -14,7 +14,7 @@ import msgspec
 
 from agentic_fleet import jsontext
 from agentic_fleet.conversations import new_id
-from agentic_fleet.errors import FleetError, NotFound
+from agentic_fleet.errors import Conflict, FleetError, NotFound
 from agentic_fleet.workflows.classifier import Knobs
 from agentic_fleet.workflows.tasks import Task
 
@@ -56,6 +56,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     model: str  # what planned and assessed, or was taught
     examples: int  # that it was made from
     data: str  # SHA-256 of them, in their order
+    owner: str | None = None  # the caller whose tasks are in it; None: the operator, for everybody
     before: Mapping[str, Any]  # figures of `parent` on the held-out examples
     after: Mapping[str, Any]
     planner: SavedPrompt | None = None
@@ -67,7 +68,7 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     version: Id
 
 
-class Unreadable(FleetError):
+class Unreadable(Conflict):
     """A file that is damaged, or of another version of this code."""
 
 

@@ -15,7 +15,7 @@ import anyio
 import dspy
 
 from agentic_fleet import jsontext
-from agentic_fleet.errors import FleetError
+from agentic_fleet.errors import Conflict, FleetError
 from agentic_fleet.workflows import saved
 from agentic_fleet.workflows.agents import Roster
 from agentic_fleet.workflows.classifier import Classifier
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _KEPT = 4  # versions ready for use, besides the packaged one: those of runs that were paused before a swap
 
 
-class Misfit(FleetError):
+class Misfit(Conflict):
     """A saved program was made for another roster, or for another form of this program."""
 
 
@@ -100,6 +100,7 @@ class Shelf:
         self._basis = basis
         self._current = basis
         self._pointer: object = None  # as of when `_current` was chosen
+        self._pinned: Programs | None = None
         self._kept: OrderedDict[str, Programs] = OrderedDict()
         self._choosing = anyio.Lock()
 
@@ -108,10 +109,14 @@ class Shelf:
         """The programs of the newest run; see `in_force`."""
         return self._current
 
+    async def pin(self, version: str) -> None:
+        """From now on that version, whatever is in force. NotFound, Unreadable, Misfit."""
+        self._current = self._pinned = await self._get(version)
+
     async def in_force(self) -> Programs:
         """The programs for a run that begins now. The first one after a swap waits until they are ready: seconds, when
         a classifier has to be trained."""
-        if saved.pointer_state(self.folder) == self._pointer:
+        if self._pinned or saved.pointer_state(self.folder) == self._pointer:
             return self._current
         async with self._choosing:
             pointer = saved.pointer_state(self.folder)
@@ -127,6 +132,10 @@ class Shelf:
         except FleetError as error:
             logger.warning("program %s cannot be used: %s", version, error)
             return None
+
+    async def checked(self, version: str) -> None:
+        """Raises NotFound, Unreadable or Misfit for a version that cannot be used here."""
+        await self._get(version)
 
     async def _choose(self) -> None:
         try:

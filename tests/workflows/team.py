@@ -22,6 +22,7 @@ from agentic_fleet.workflows.fleet import Fleet
 from agentic_fleet.workflows.journal import Journaled
 from agentic_fleet.workflows.lm import build_lm, configure_dspy
 from agentic_fleet.workflows.models import Model
+from agentic_fleet.workflows.shelf import Shelf
 from agentic_fleet.workflows.tools.spec import ToolSpec
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
 
@@ -85,13 +86,16 @@ def fleet_over(
     roster: Roster | None = None,
     by_model: bool = True,
     toolbox: Toolbox | None = None,
+    folder: Path | None = None,
 ) -> Fleet:
+    """`folder` has the decision programs in force, if any."""
     configure_dspy()
     roster = roster or load_roster()
     model = model_over(completions, small=False)
     decisions = Decisions(roster, lm=model.lm if by_model else None)
     team = build_team(roster, model, toolbox, [toolbox.gate] if toolbox else [])
-    return Fleet(roster, team, decisions, takes_effort=True, toolbox=toolbox)
+    shelf = Shelf(folder or Path("nowhere"), roster, decisions.programs)
+    return Fleet(roster, team, decisions, takes_effort=True, toolbox=toolbox, shelf=shelf)
 
 
 PAID: list[int] = []

@@ -76,7 +76,7 @@ async def test_a_delegated_run_makes_three_calls(fake: FakeOpenAI, endpoint: End
         "missing": "",
         "decided_by": "model",
         "round": 1,
-        "program": "packaged",
+        "program_version": "packaged",
     }
     assert (result.quality_score, result.quality_flag) == (9.0, None)
 
