@@ -25,7 +25,7 @@ ROOMS = {
     "httpx_sse": {"testing"},
     "websockets": {"testing"},
     "asyncio": {"workflows"},
-    "aiohttp": {"workflows", "ask.py"},
+    "aiohttp": {"workflows", "ask.py", "practice.py"},
 }
 """Which rooms may import a library; app.py stands outside the package and opens them all."""
 
