@@ -21,6 +21,7 @@ from agentic_fleet.connection import Connection
 from agentic_fleet.errors import BadSetting, FleetError, innermost
 from agentic_fleet.home import open_home
 from agentic_fleet.learning import open_learning
+from agentic_fleet.learning.tuning import open_tuning
 from agentic_fleet.listener import listen
 from agentic_fleet.logs import configure_logging, mute_the_wire
 from agentic_fleet.metrics import open_metrics
@@ -39,7 +40,7 @@ LAST_WRITES = 5
 
 @asynccontextmanager
 async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """The rooms, opened in order and closed in reverse: connections, runs, late scores, tools, model, store."""
+    """The rooms, opened in order and closed in reverse: connections, runs, jobs, late scores, tools, model, store."""
     with open_home(settings.home):
         async with (
             open_metrics() as metrics,
@@ -49,6 +50,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             async with (
                 open_fleet(settings, model) as fleet,
                 open_learning(settings, store, fleet, pass_score=fleet.roster.bounds.pass_score) as learning,
+                open_tuning(settings, fleet, model) as tuning,
                 Runs.open(store, fleet, settings, middleware=[*learning.middleware, metrics], scores_late=True) as runs,
             ):
                 yield Parts(
@@ -56,6 +58,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
                     store=store,
                     runs=runs,
                     learning=learning,
+                    tuning=tuning,
                     agents=fleet.roster.cards(model.name),
                     check_model=model.check,
                     check_tools=lambda: fleet.checks,

@@ -13,6 +13,7 @@ from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.errors import Busy, TooFast
 from agentic_fleet.keys import Keys
 from agentic_fleet.learning import Learning
+from agentic_fleet.learning.tuning import Tuning
 from agentic_fleet.metrics import Metrics
 from agentic_fleet.rates import Rate
 from agentic_fleet.runs import Runs
@@ -26,6 +27,7 @@ class Parts:
     store: Store
     runs: Runs
     learning: Learning
+    tuning: Tuning
     agents: Sequence[AgentCard]
     check_model: Callable[[], Check]
     check_tools: Callable[[], Mapping[str, Check]]  # by name; a tool that fails is no failure of the service

@@ -3,8 +3,9 @@
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -15,6 +16,9 @@ from starlette.routing import BaseRoute
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.connection import Connection
 from agentic_fleet.learning import open_learning
+from agentic_fleet.learning.introspection import Introspection
+from agentic_fleet.learning.jobs import Jobs
+from agentic_fleet.learning.tuning import Tuning
 from agentic_fleet.metrics import open_metrics
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
@@ -24,11 +28,17 @@ from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.testing.server import serving
 from agentic_fleet.turns import Workflow
 from agentic_fleet.web import Parts, create_app
+from agentic_fleet.workflows.agents import load_roster
+from agentic_fleet.workflows.decisions import Decisions
 from agentic_fleet.workflows.judge import assess_by_rules
+from agentic_fleet.workflows.language import Language
 from agentic_fleet.workflows.plans import Assessment
+from agentic_fleet.workflows.shelf import Shelf, packaged
 from tests.script import Act, Script, echo
 
 Event = dict[str, Any]
+ROSTER = load_roster()
+PROGRAMS = packaged(ROSTER)
 WRITER = AgentCard(name="writer", description="Writes.", model="fake", tools=("look", "count"))
 TOOLS = {"look": Check(status="failed", detail="Set LOOK_KEY."), "count": Check(status="ok", detail="It works.")}
 
@@ -126,6 +136,19 @@ def types(events: list[Event]) -> list[str]:
 
 
 @asynccontextmanager
+async def rules_only(settings: Settings, language: Language | None) -> AsyncIterator[Tuning]:
+    """Optimisation where no model decides, in a folder of its own."""
+    with TemporaryDirectory() as folder:
+        shelf = Shelf(Path(folder), ROSTER, PROGRAMS)
+        programs = Introspection(
+            shelf=shelf, decisions=Decisions(ROSTER, programs=PROGRAMS), by_model=False, provider="openai", model="fake"
+        )
+        at_home = replace(settings, home=Path(folder))
+        async with Jobs.open(at_home, shelf) as jobs:
+            yield Tuning(jobs=jobs, programs=programs, language=language or Language(None, timeout=5))
+
+
+@asynccontextmanager
 async def site(
     act: Act = echo,
     *,
@@ -135,6 +158,7 @@ async def site(
     workflow: Workflow | None = None,
     agents: Sequence[AgentCard] = (WRITER,),
     patience: float = 10,
+    language: Language | None = None,
     **knobs: Any,
 ) -> AsyncIterator[Site]:
     """`more` are routes besides the service's own, `knobs` are settings. The store is in `file`, else in memory.
@@ -150,6 +174,7 @@ async def site(
         async with (
             kept as store,
             open_learning(settings, store, Rules(), pass_score=6.0) as learning,
+            rules_only(settings, language) as tuning,
             open_metrics() as metrics,
             Runs.open(
                 store, workflow or script, settings, middleware=[*learning.middleware, metrics], scores_late=True
@@ -161,6 +186,7 @@ async def site(
                 store=store,
                 runs=runs,
                 learning=learning,
+                tuning=tuning,
                 agents=agents,
                 check_model=check,
                 check_tools=lambda: TOOLS,

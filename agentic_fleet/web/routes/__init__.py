@@ -2,6 +2,6 @@
 
 from starlette.routing import BaseRoute
 
-from agentic_fleet.web.routes import door, original, runs, site
+from agentic_fleet.web.routes import door, original, runs, site, tuning
 
-ROUTES: list[BaseRoute] = [*site.ROUTES, *runs.ROUTES, *original.ROUTES, *door.ROUTES]
+ROUTES: list[BaseRoute] = [*site.ROUTES, *runs.ROUTES, *original.ROUTES, *tuning.ROUTES, *door.ROUTES]
