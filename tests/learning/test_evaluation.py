@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted: ScriptedM
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
-        return evaluation.main()
+        with ThreadPoolExecutor(1) as thread:  # other tests' browsers may keep an event loop in this one
+            return thread.submit(evaluation.main).result()
 
     return run
 
