@@ -28,6 +28,7 @@ from agentic_fleet.metrics import open_metrics
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.sqlite import open_sqlite
+from agentic_fleet.tracing import open_tracing
 from agentic_fleet.web import Parts, create_app
 from agentic_fleet.workflows.fleet import open_fleet
 from agentic_fleet.workflows.models import open_model
@@ -43,6 +44,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """The rooms, opened in order and closed in reverse: connections, runs, jobs, late scores, tools, model, store."""
     with open_home(settings.home):
         async with (
+            open_tracing(settings) as tracing,
             open_metrics() as metrics,
             open_sqlite(settings.home / "fleet.db", metrics.written) as store,
             open_model(settings) as model,
@@ -51,7 +53,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
                 open_fleet(settings, model) as fleet,
                 open_learning(settings, store, fleet, pass_score=fleet.roster.bounds.pass_score) as learning,
                 open_tuning(settings, fleet, model) as tuning,
-                Runs.open(store, fleet, settings, middleware=[*learning.middleware, metrics], scores_late=True) as runs,
+                Runs.open(
+                    store,
+                    fleet,
+                    settings,
+                    middleware=[*tracing.middleware, *learning.middleware, metrics],
+                    scores_late=True,
+                ) as runs,
             ):
                 yield Parts(
                     settings=settings,
@@ -63,6 +71,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
                     check_model=model.check,
                     check_tools=lambda: fleet.checks,
                     metrics=metrics,
+                    tracing=tracing,
                 )
 
 

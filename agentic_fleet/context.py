@@ -15,6 +15,8 @@ from agentic_fleet.conversations import LOCAL
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 run_id: ContextVar[str | None] = ContextVar("run_id", default=None)
 conversation_id: ContextVar[str | None] = ContextVar("conversation_id", default=None)
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
+"""OpenTelemetry's, when there are traces."""
 caller: ContextVar[str] = ContextVar("caller", default=LOCAL)
 """Who asks: a name of ours for the owner of a key, never the key. What is kept for one caller is never another's."""
 
@@ -22,6 +24,7 @@ _ALL: dict[str, ContextVar[Any]] = {
     "request_id": request_id,
     "run_id": run_id,
     "conversation_id": conversation_id,
+    "trace_id": trace_id,
     "caller": caller,
 }
 

@@ -12,7 +12,7 @@ from agentic_fleet import jsontext
 from agentic_fleet.context import ContextFilter
 from agentic_fleet.settings import Settings
 
-_IDS = ("request_id", "run_id", "conversation_id")
+_IDS = ("request_id", "run_id", "conversation_id", "trace_id")
 _QUIET = (
     "uvicorn",
     "sse_starlette",
@@ -23,6 +23,8 @@ _QUIET = (
     "agent_framework",
     "dspy",
     "aiohttp.access",
+    "opentelemetry",
+    "urllib3",
 )
 """Libraries whose lines would drown ours, or hold messages: never below WARNING, even when ours are at DEBUG."""
 

@@ -140,6 +140,11 @@ class Settings:
         "FLEET_OPTIMIZE_TIMEOUT", 3600.0, "seconds an optimisation may take", low=1, high=86_400
     )
 
+    otlp_endpoint: str | None = _knob(
+        "OTEL_EXPORTER_OTLP_ENDPOINT", None, "collector that traces go to, such as http://127.0.0.1:4318; extra: otel"
+    )
+    otlp_protocol: str = _knob("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "how; there is no other way")
+
     log: str = _knob("FLEET_LOG", "console", "form of the log", choices=("console", "json"))
     log_level: str = _knob(
         "FLEET_LOG_LEVEL", "INFO", "least level logged", choices=("DEBUG", "INFO", "WARNING", "ERROR")
@@ -152,11 +157,17 @@ class Settings:
         proxies.networks(self.trusted_proxies)
         if self.model and not self.gguf and not (self.openai_base_url or self.openai_api_key):
             raise BadSetting("FLEET_MODEL names a model at an endpoint: set OPENAI_API_KEY or OPENAI_BASE_URL too")
-        for env, url in (("OPENAI_BASE_URL", self.openai_base_url), ("AZURE_OPENAI_ENDPOINT", self.azure_endpoint)):
+        for env, url in (
+            ("OPENAI_BASE_URL", self.openai_base_url),
+            ("AZURE_OPENAI_ENDPOINT", self.azure_endpoint),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", self.otlp_endpoint),
+        ):
             if url and not url.lower().startswith(("http://", "https://")):
                 raise BadSetting(f"{env} must begin with http:// or https://")
         if self.azure_endpoint and not self.azure_deployment:
             raise BadSetting("AZURE_OPENAI_ENDPOINT needs AZURE_OPENAI_DEPLOYMENT too")
+        if self.otlp_endpoint and self.otlp_protocol != "http/protobuf":
+            raise BadSetting("OTEL_EXPORTER_OTLP_PROTOCOL: traces are sent as http/protobuf only (port 4318)")
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise BadSetting(f"FLEET_ALLOWED_ORIGINS: {origin!r} is no origin, such as https://pages.example")

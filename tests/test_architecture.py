@@ -20,6 +20,7 @@ ROOMS = {
     "mcp": {"workflows"},
     "sqlite3": {"store"},
     "prometheus_client": {"metrics.py"},
+    "opentelemetry": {"workflows", "spans.py"},
     "uvicorn": {"testing", "connection.py"},
     "httpx": {"testing"},
     "httpx_sse": {"testing"},

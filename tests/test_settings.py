@@ -36,6 +36,11 @@ def test_every_kind_of_value_is_read() -> None:
         ({"FLEET_RUN_TIMEOUT": "soon"}, "FLEET_RUN_TIMEOUT must be a number"),
         ({"FLEET_RUN_TIMEOUT": "nan"}, "FLEET_RUN_TIMEOUT must be between"),
         ({"FLEET_PLANNER": "oracle"}, "FLEET_PLANNER must be one of auto, model, classifier"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}, "OTEL_EXPORTER_OTLP_ENDPOINT must begin with http://"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+        ),
         ({"FLEET_MODEL": "gpt-x"}, "OPENAI_API_KEY or OPENAI_BASE_URL"),
         ({"FLEET_MODEL": "m", "OPENAI_BASE_URL": "localhost:11434"}, "OPENAI_BASE_URL must begin with http://"),
         ({"AZURE_OPENAI_ENDPOINT": "x.example"}, "AZURE_OPENAI_ENDPOINT must begin with http://"),

@@ -29,7 +29,7 @@ STOP = 40.0
 """Seconds until a service that was told to stop has ended: more than its default grace for live runs."""
 
 _NAMES = {knob.name: str(knob.metadata["env"]) for knob in fields(Settings)}
-OURS = ("FLEET_", "OPENAI_", "AZURE_", "TAVILY_")
+OURS = ("FLEET_", "OPENAI_", "AZURE_", "TAVILY_", "OTEL_")
 
 
 def running_fleet(

@@ -39,7 +39,7 @@ class RequestId:
             return await self._app(scope, receive, send)
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SANE.fullmatch(given) else new_id()
-        metrics = parts_of(HTTPConnection(scope)).metrics
+        parts = parts_of(HTTPConnection(scope))
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -47,11 +47,13 @@ class RequestId:
             if message["type"] in _STARTS:
                 started = True
                 if message["type"] == "http.response.start":
-                    metrics.answered(scope["method"], route_of(scope), message["status"])
+                    route, status = route_of(scope), message["status"]
+                    parts.metrics.answered(scope["method"], route, status)
+                    traced(route, status)
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        with context.bind(request_id=request_id):
+        with context.bind(request_id=request_id), parts.tracing.request(scope, request_id) as traced:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:

@@ -19,6 +19,7 @@ from agentic_fleet.rates import Rate
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store import Store
+from agentic_fleet.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Parts:
     check_model: Callable[[], Check]
     check_tools: Callable[[], Mapping[str, Check]]  # by name; a tool that fails is no failure of the service
     metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 class Streams:
