@@ -3,6 +3,7 @@
 The rooms, and what may import what (downwards only; tests/test_architecture.py enforces it)::
 
     app.py       the process: opens the rooms, owns the signals
+    cli/         typing: the commands              (a client like any other; rich and aiohttp)
     testing/     for tests, ours and other people's    (uvicorn, httpx and websockets; nothing here imports it)
     web/         talking: HTTP, SSE, WebSocket         (Starlette lives here)
     learning/    getting better: history, optimisation (DSPy, for examples and optimisers)

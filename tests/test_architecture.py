@@ -26,7 +26,8 @@ ROOMS = {
     "httpx_sse": {"testing"},
     "websockets": {"testing"},
     "asyncio": {"workflows"},
-    "aiohttp": {"workflows", "ask.py", "practice.py"},
+    "aiohttp": {"workflows", "cli", "practice.py"},
+    "rich": {"cli", "learning", "practice.py"},
 }
 """Which rooms may import a library; app.py stands outside the package and opens them all."""
 
@@ -36,6 +37,7 @@ BELOW = {
     "runs": {"store"},
     "learning": {"store", "workflows"},
     "web": {"store", "workflows", "runs", "learning"},
+    "cli": set(),
     "testing": {"store", "workflows", "runs", "learning", "web"},
 }
 """Which rooms a room may import besides the plain data."""

@@ -306,7 +306,7 @@ uvicorn.Server(config).run([listener])
 async def test_ask_shows_the_answer_of_a_service_of_its_own(tmp_path: Path, fake: ScriptedModel) -> None:
     with anyio.fail_after(60):
         ended = await anyio.run_process(
-            [sys.executable, "-m", "agentic_fleet.ask", "Write about otters", "--mode", "fast"],
+            [sys.executable, "-m", "agentic_fleet", "ask", "Write about otters", "--mode", "fast"],
             env={**environ(tmp_path, fake), "FLEET_PORT": "1"},  # nothing answers there
             cwd=ROOT,
             check=False,
@@ -319,7 +319,7 @@ async def test_ctrl_c_in_ask_cancels_the_run(tmp_path: Path, fake: ScriptedModel
     slow(fake)
     async with running_fleet(fake, home=tmp_path) as fleet:
         process = await anyio.open_process(
-            [sys.executable, "-m", "agentic_fleet.ask", "Go", "--mode", "fast", "--json", "--url", fleet.url],
+            [sys.executable, "-m", "agentic_fleet", "ask", "Go", "--mode", "fast", "--json", "--url", fleet.url],
             env=environ(tmp_path, fake),
             cwd=ROOT,
         )
@@ -338,7 +338,7 @@ async def test_a_signal_while_ask_starts_a_service_ends_both_quietly(
     tmp_path: Path, fake: ScriptedModel, number: signal.Signals, code: int
 ) -> None:
     process = await anyio.open_process(
-        [sys.executable, "-m", "agentic_fleet.ask", "Go"],
+        [sys.executable, "-m", "agentic_fleet", "ask", "Go"],
         env=environ(tmp_path, fake, FLEET_PORT="1"),  # nothing answers there
         cwd=ROOT,
     )
@@ -360,7 +360,7 @@ async def test_ask_takes_its_own_service_along_when_its_terminal_goes(
 ) -> None:
     slow(fake)
     process = await anyio.open_process(
-        [sys.executable, "-m", "agentic_fleet.ask", "Go", "--mode", "fast"],
+        [sys.executable, "-m", "agentic_fleet", "ask", "Go", "--mode", "fast"],
         env=environ(tmp_path, fake, FLEET_PORT="1"),
         cwd=ROOT,
     )
@@ -380,7 +380,7 @@ async def test_ask_may_be_cut_short_by_its_reader(tmp_path: Path, fake: Scripted
     reader, writer = os.pipe()
     async with running_fleet(fake, home=tmp_path) as fleet:
         process = await anyio.open_process(
-            [sys.executable, "-m", "agentic_fleet.ask", "Go", "--mode", "fast", "--url", fleet.url, *form],
+            [sys.executable, "-m", "agentic_fleet", "ask", "Go", "--mode", "fast", "--url", fleet.url, *form],
             env=environ(tmp_path, fake),
             cwd=ROOT,
             stdout=writer,
@@ -422,7 +422,7 @@ async def test_ask_says_in_a_line_why_there_is_no_answer(
         urls = {"FAKE": page, "SERVICE": fleet.url}
         with anyio.fail_after(60):
             ended = await anyio.run_process(
-                [sys.executable, "-m", "agentic_fleet.ask", *(urls.get(word, word) for word in arguments)],
+                [sys.executable, "-m", "agentic_fleet", "ask", *(urls.get(word, word) for word in arguments)],
                 env=environ(tmp_path, fake, FLEET_PORT="1"),
                 cwd=ROOT,
                 check=False,

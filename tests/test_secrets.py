@@ -75,7 +75,7 @@ async def test_ask_shows_its_key_and_works_under_a_sub_path(tmp_path: Path) -> N
     key = {"FLEET_API_KEY": KEY}
     async with ScriptedModel("It is forty-two.") as model:
         async with running_fleet(model=model, home=tmp_path, api_keys=[f"alice:{KEY}"], root_path="/fleet") as fleet:
-            command = [sys.executable, "-m", "agentic_fleet.ask", "--json", "--url", f"{fleet.url}/fleet", "Why?"]
+            command = [sys.executable, "-m", "agentic_fleet", "ask", "--json", "--url", f"{fleet.url}/fleet", "Why?"]
             with anyio.fail_after(30):
                 answered = await anyio.run_process(command, env={**os.environ, **key}, check=False)
                 refused = await anyio.run_process(command, env={**os.environ, "FLEET_API_KEY": WRONG}, check=False)

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
+from opentelemetry import trace
 
 from agentic_fleet import jsontext
 from agentic_fleet.workflows import spending
@@ -35,6 +36,7 @@ class Journaled:
         spent, part = spending.begin(), usage()
         if step and step.value is not None:
             kept = msgspec.json.decode(step.value)
+            trace.get_current_span().set_attribute("fleet.kept", True)  # it took no time and cost nothing
             if spent:
                 spent.report(kept.get("usage"))
             if part and part.kept_counts:

@@ -42,7 +42,7 @@ def test_a_missing_library_names_the_extra(tmp_path: Path, library: str) -> None
 
 def test_the_service_does_without_the_extra(tmp_path: Path) -> None:
     blocked = "sys.modules['httpx_sse'] = sys.modules['agentic_fleet.testing'] = None"
-    ended = python(tmp_path, "-c", f"import sys; {blocked}; import app, agentic_fleet.ask")
+    ended = python(tmp_path, "-c", f"import sys; {blocked}; import app, agentic_fleet.cli.ask")
     assert ended.returncode == 0, ended.stderr
 
 

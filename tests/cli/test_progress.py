@@ -1,10 +1,11 @@
-"""What a person reads in the terminal (`scripts/ask`)."""
+"""What a person reads in the terminal while a run goes on."""
 
 from typing import Any
 
 import pytest
 
-from agentic_fleet.progress import Progress
+from agentic_fleet.cli.asked import lines
+from agentic_fleet.cli.progress import Progress
 
 QUESTION = {"request_id": "r1", "request_type": "UserInput", "request": {"question": "Which colour?"}}
 
@@ -60,3 +61,41 @@ def test_a_question_comes_with_the_command_that_answers_it(capsys: pytest.Captur
     command = shown(capsys, asked | {"workflow_id": "w1"})[-1]
     assert "curl http://127.0.0.1:8123/api/v1/runs/w1/responses" in command
     assert '{"request_id": "r1", "response": "..."}' in command
+
+
+def test_who_is_to_approve_a_call_sees_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    call = {"tool": "pay", "agent": "clerk", "arguments": {"payee": "x" * 500 + "\x1b[8m", "amount": 7}}
+    asked = {"request_id": "r1", "request_type": "ToolApproval", "request": call}
+    event = {"type": "orchestrator.message", "kind": "request", "message": "Tool approval required", "data": asked}
+    assert shown(capsys, event | {"workflow_id": "w1"})[:4] == [
+        "question Tool approval required",
+        "clerk wants to use pay",
+        f"payee: {'x' * 500}\ufffd[8m",
+        "amount: 7",
+    ]
+
+
+def test_the_end_says_how_long_it_took_and_what_it_used(capsys: pytest.CaptureFixture[str]) -> None:
+    began = {"type": "connected", "data": {"workflow_id": "w1"}, "timestamp": "2026-01-01T00:00:59.000Z"}
+    ended = {
+        "type": "response.completed",
+        "author": "writer",
+        "quality_score": 8.0,
+        "timestamp": "2026-01-01T00:01:03.120Z",
+        "data": {"usage": {"prompt_tokens": 820, "completion_tokens": 210}},
+    }
+    assert shown(capsys, began, ended)[-1] == "done answered by writer, quality 8/10, 4.1 s, 820 tokens in, 210 out"
+
+
+@pytest.mark.parametrize(
+    ("type", "asked", "first"),
+    [
+        ("UserInput", {"question": "Why?", "agent": "coder"}, "coder asks: Why?"),
+        ("PlanReview", {"mode": "parallel", "reason": "two views", "agents": ["coder"]}, "the plan is parallel"),
+        ("Other", {"a": 1}, "a: 1"),
+        ("Other", "words", "words"),
+        ("Other", {}, "?"),
+    ],
+)
+def test_every_kind_of_question_is_readable(type: str, asked: Any, first: str) -> None:
+    assert lines({"request_type": type, "request": asked})[0].startswith(first)

@@ -1,0 +1,1 @@
+"""The command line: `python -m agentic_fleet` and `scripts/ask`. Clients like any other, over HTTP."""
