@@ -13,6 +13,7 @@ COMMANDS = {
     "agents": ("agentic_fleet.cli.agents", "who is on the team"),
     "runs": ("agentic_fleet.cli.runs", "list, show, watch, cancel and resume runs"),
     "history": ("agentic_fleet.cli.history", "what runs did"),
+    "health": ("agentic_fleet.cli.health", "what works and what does not"),
     "optimize": ("agentic_fleet.learning.improvement", "make the decision programs better from examples"),
     "evaluate": ("agentic_fleet.learning.evaluation", "measure the decision programs on labelled tasks"),
 }

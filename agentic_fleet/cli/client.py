@@ -35,6 +35,11 @@ class Client:
     async def get(self, path: str, **query: str | int) -> Any:
         return await self._call("GET", path, params=query)
 
+    async def health(self) -> dict[str, Any]:
+        """Of a service that is not well, too."""
+        found: dict[str, Any] = await self._call("GET", "/health", fine=503)
+        return found
+
     async def post(self, path: str, body: object) -> dict[str, Any]:
         answer: dict[str, Any] = await self._call("POST", path, json=body)
         return answer
@@ -64,7 +69,7 @@ class Client:
             await anyio.sleep(0.2 * 2**attempts)
         raise Unreachable("The service cannot be reached any more; the run may go on there.")
 
-    async def _call(self, method: str, path: str, **more: Any) -> Any:
+    async def _call(self, method: str, path: str, fine: int = 200, **more: Any) -> Any:
         headers = {"Accept": "application/json"}
         async with self._session.request(method, f"{self.base}{path}", headers=headers, **more) as response:
             try:
@@ -75,7 +80,7 @@ class Client:
                 raise Unreachable(
                     f"What answers at {response.url.origin()} is no AgenticFleet: try --url or FLEET_PORT."
                 )
-            if response.status >= 400:
+            if response.status >= 400 and response.status != fine:
                 detail = answer.get("detail") if isinstance(answer, dict) else None
                 raise Refused(f"The service refused: {detail} ({response.status})")
             return answer
@@ -85,3 +90,9 @@ def authorization(environ: Mapping[str, str]) -> dict[str, str]:
     """FLEET_API_KEY, or else the first of FLEET_API_KEYS."""
     key = environ.get("FLEET_API_KEY") or environ.get("FLEET_API_KEYS", "").partition(",")[0].partition(":")[2]
     return {"Authorization": f"Bearer {key.strip()}"} if key.strip() else {}
+
+
+def host(environ: Mapping[str, str]) -> dict[str, str]:
+    """The name under which a service with these settings wants to be asked, also by who knows its address."""
+    name = environ.get("FLEET_ALLOWED_HOSTS", "").partition(",")[0].strip()
+    return {"Host": name} if name else {}

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import agentic_fleet
-from agentic_fleet.cli.client import Unreachable
+from agentic_fleet.cli.client import Unreachable, host
 
 APP = Path(agentic_fleet.__file__).parent.parent / "app.py"
 PATIENCE = 60.0
@@ -26,11 +26,13 @@ LOOK = 0.2
 
 
 @asynccontextmanager
-async def reached(url: str | None) -> AsyncIterator[str]:
-    """The address to ask, without a slash at its end. Raises Unreachable when a service of our own does not start."""
-    host, port = os.environ.get("FLEET_HOST") or "127.0.0.1", os.environ.get("FLEET_PORT") or "8000"
-    base = url or (f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-    if url or await _status(f"{base}/ready") in (200, 503):
+async def reached(url: str | None, *, launch: bool = True) -> AsyncIterator[str]:
+    """The address to ask, without a slash at its end.
+
+    `launch`: when nobody answers, start a service for the block. Raises Unreachable when it does not start.
+    """
+    base = url or _address()
+    if url or not launch or await _status(f"{base}/ready") in (200, 503):
         yield base.rstrip("/")
         return
     print(f"No service at {base} (FLEET_PORT or --url name another): starting one for this.", file=sys.stderr)
@@ -52,6 +54,13 @@ async def reached(url: str | None) -> AsyncIterator[str]:
                 process.terminate()
                 with anyio.move_on_after(5, shield=True):
                     await process.wait()
+
+
+def _address() -> str:
+    """Where a service with the settings of this environment listens, seen from this machine."""
+    named, port = os.environ.get("FLEET_HOST") or "127.0.0.1", os.environ.get("FLEET_PORT") or "8000"
+    named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(named, named)
+    return f"http://[{named}]:{port}" if ":" in named else f"http://{named}:{port}"
 
 
 @contextmanager
@@ -88,7 +97,10 @@ async def _loaded(base: str) -> None:
 async def _status(url: str) -> int | None:
     """None when nobody answers."""
     try:
-        async with aiohttp.ClientSession() as http, http.get(url, timeout=aiohttp.ClientTimeout(2)) as reply:
+        async with (
+            aiohttp.ClientSession(headers=host(os.environ), timeout=aiohttp.ClientTimeout(2)) as http,
+            http.get(url) as reply,
+        ):
             return reply.status
     except (aiohttp.ClientError, TimeoutError, OSError):
         return None

@@ -11,8 +11,8 @@ from agentic_fleet.cli.plain import cut, plain
 
 WIDE = 200
 """Columns where there is no terminal to tell how many fit."""
-_CELL = 60
-"""Characters of one cell, at most."""
+CELL = 60
+"""Characters of one cell, at most, where a row is to be a line."""
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "interrupted": "yellow"}
 
 
@@ -21,11 +21,11 @@ def show_json(rows: Iterable[Mapping[str, Any]]) -> None:
         print(json.dumps(row))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """`empty` is what is said when there are no rows."""
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "", most: int = CELL) -> None:
+    """`empty` is what is said when there are no rows; `most` characters of each cell are shown."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(plain(cut(cell, _CELL), _COLOURS.get(str(cell), "")) for cell in row))
+        table.add_row(*(plain(cut(cell, most), _COLOURS.get(str(cell), "")) for cell in row))
     _print(table if table.row_count else empty)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import anyio
 
-from agentic_fleet.cli.client import TIMEOUT, Client, Refused, Unreachable, authorization
+from agentic_fleet.cli.client import TIMEOUT, Client, Refused, Unreachable, authorization, host
 from agentic_fleet.cli.launch import reached
 from agentic_fleet.errors import innermost
 
@@ -36,18 +36,19 @@ def arguments(name: str, about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def carry_out(url: str | None, work: Work) -> int:
-    """Do it with the service at `url`, or the one there is, or one of our own; the exit code."""
+def carry_out(url: str | None, work: Work, *, launch: bool = True) -> int:
+    """Do it with the service at `url`, or the one there is, or (`launch`) one of our own; the exit code."""
     try:
-        return anyio.run(_carry_out, url, work)
+        return anyio.run(_carry_out, url, work, launch)
     except KeyboardInterrupt:  # before there was a run to cancel
         return 128 + signal.SIGINT
     except (Unreachable, Refused, aiohttp.ClientError, OSError, ExceptionGroup) as error:
         return _failed(innermost(error))
 
 
-async def _carry_out(url: str | None, work: Work) -> int:
+async def _carry_out(url: str | None, work: Work, launch: bool) -> int:
     outcome = 0
+    headers = authorization(os.environ) | ({} if url else host(os.environ))
     async with anyio.create_task_group() as tasks:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
 
@@ -59,8 +60,8 @@ async def _carry_out(url: str | None, work: Work) -> int:
 
             tasks.start_soon(leave)
             async with (
-                reached(url) as base,
-                aiohttp.ClientSession(timeout=TIMEOUT, headers=authorization(os.environ)) as session,
+                reached(url, launch=launch) as base,
+                aiohttp.ClientSession(timeout=TIMEOUT, headers=headers) as session,
             ):
                 outcome = await work(Client(session, base))
             tasks.cancel_scope.cancel("done")

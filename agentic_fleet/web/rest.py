@@ -1,14 +1,12 @@
-"""The small JSON endpoints: conversations, runs, the team, and the state of the service."""
+"""The small JSON endpoints: conversations, runs, the team, and the metrics."""
 
-import anyio
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentic_fleet import __version__, context
-from agentic_fleet.about import Check
+from agentic_fleet import context
 from agentic_fleet.conversations import Conversation, new_id
-from agentic_fleet.errors import Busy, Draining, NotFound, StoreFailed
+from agentic_fleet.errors import NotFound
 from agentic_fleet.events import now
 from agentic_fleet.runs import Watch
 from agentic_fleet.turns import LIVE, RunState
@@ -17,33 +15,8 @@ from agentic_fleet.web.parts import Parts, parts_of
 from agentic_fleet.web.proxied import link
 from agentic_fleet.web.sse import ChatSSEHandler
 
-PING = 2.0
-"""Seconds the store may take to answer a health check."""
 MOST_RUNS = 10_000
 """Runs of a dropped conversation that teach nothing any more: more than anybody asks in one."""
-
-
-async def health(request: Request) -> Response:
-    parts = parts_of(request)
-    runs = f"{parts.runs.live} of {parts.settings.max_runs} live{', draining' if parts.runs.draining else ''}"
-    checks = {
-        "store": await _check_store(parts),
-        "model": parts.check_model(),
-        "runs": Check(status="ok", detail=runs),
-    }
-    failed = any(check.status == "failed" for check in checks.values())
-    status = "failed" if failed else "ok"
-    body = {"status": status, "version": __version__, "checks": checks, "tools": parts.check_tools()}
-    return views.reply(body, 503 if failed else 200)
-
-
-async def ready(request: Request) -> Response:
-    parts = parts_of(request)
-    if parts.runs.draining:
-        raise Draining("The service is shutting down.")
-    if parts.check_model().status == "starting":
-        raise Busy("The model is still starting.")
-    return views.reply({"status": "ready"})
 
 
 async def show_metrics(request: Request) -> Response:
@@ -223,13 +196,3 @@ async def _page(parts: Parts, watch: Watch, query: wire.EventsQuery) -> Response
         b"true" if ended and seq >= last else b"false",
     )
     return Response(body, media_type="application/json")
-
-
-async def _check_store(parts: Parts) -> Check:
-    with anyio.move_on_after(PING):
-        try:
-            await parts.store.ping()
-        except StoreFailed as error:
-            return Check(status="failed", detail=str(error))
-        return Check(status="ok", detail="It takes writes.")
-    return Check(status="failed", detail=f"It did not answer within {PING:g} s.")

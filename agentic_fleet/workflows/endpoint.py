@@ -7,7 +7,7 @@ stream is synchronous, so it also works where cancellation is delivered again an
 
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -44,11 +44,15 @@ _DISPENSABLE = {
 OpenAI's own models refuse the others; which is which shows only when they are asked."""
 
 
+Tell = Callable[[ModelFailed | None], None]
+
+
 class Endpoint:
     """A `Completions`. `url` is the whole address of ``chat/completions`` with its query, `headers` carry the key.
 
     `timeout` is in seconds of silence: before the headers, and between two pieces of the answer. `session` stays its
-    owner's. What the endpoint has refused once (see `_DISPENSABLE`) is not sent to it again by this object.
+    owner's. `tell` hears of each request why it got no answer, or None. What the endpoint has refused once (see
+    `_DISPENSABLE`) is not sent to it again by this object.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Endpoint:
         name: str,
         timeout: float,
         constrained: bool = True,
+        tell: Tell = lambda failure: None,
     ) -> None:
         self.name = name
         self.constrained = constrained
@@ -74,12 +79,18 @@ class Endpoint:
         }
         self._model = model
         self._timeout = timeout
+        self._tell = tell
         self._proxy = _proxy(url)
         self._refused: set[str] = set()
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """See `Completions`. Tries three times to get the first byte of an answer, and never again after it."""
-        response, piece = await self._begin(body)
+        try:
+            response, piece = await self._begin(body)
+        except ModelFailed as failure:
+            self._tell(failure)
+            raise
+        self._tell(None)
         lines, numbered = Lines(), Numbered()
         finished = False
         try:

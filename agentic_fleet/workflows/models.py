@@ -25,9 +25,10 @@ from agentic_fleet.workflows.azure import SignedIn, Tokens, default_credential, 
 from agentic_fleet.workflows.chat import CompletionsChatClient
 from agentic_fleet.workflows.completions import Chunk, Completions
 from agentic_fleet.workflows.embedded import Embedded, open_embedded
-from agentic_fleet.workflows.endpoint import Endpoint, open_session
+from agentic_fleet.workflows.endpoint import Endpoint, Tell, open_session
 from agentic_fleet.workflows.journal import Journaled
 from agentic_fleet.workflows.lm import build_lm
+from agentic_fleet.workflows.outlook import Outlook
 from agentic_fleet.workflows.weights import PACKAGED_NAME, Weights, is_small, own_weights, packaged_weights
 
 logger = logging.getLogger(__name__)
@@ -77,12 +78,12 @@ async def open_model(settings: Settings) -> AsyncIterator[Model]:
     if settings.gguf is None and (settings.model or settings.azure_endpoint):
         async with open_session() as session:
             provider: Provider = "openai" if settings.model else "azure"
-            at = _openai(settings, session) if settings.model else _azure(settings, session)
             name = settings.model or settings.azure_deployment or ""
             said = f"{name} at {urlsplit(_address(settings)).hostname}"
+            outlook = Outlook(said, settings)
+            at = (_openai if settings.model else _azure)(settings, session, outlook.tell)
             logger.info("model: %s", said)
-            ready = Check(status="ok", detail=f"{said} is asked when a run needs it")
-            yield _model(at(name), provider, small=False, check=lambda: ready, another=at)
+            yield _model(at(name), provider, small=False, check=outlook.check, another=at)
     else:
         if (settings.openai_api_key or settings.openai_base_url) and not settings.model:
             logger.info("an OpenAI endpoint is set, but FLEET_MODEL names no model there: the embedded one answers")
@@ -167,25 +168,27 @@ def _address(settings: Settings) -> str:
     return (settings.openai_base_url or OPENAI) if settings.model else settings.azure_endpoint or ""
 
 
-def _openai(settings: Settings, session: aiohttp.ClientSession) -> Callable[[str], Completions]:
+def _openai(settings: Settings, session: aiohttp.ClientSession, tell: Tell) -> Callable[[str], Completions]:
     """Makes the endpoint of a model from its name."""
     url = f"{_address(settings).rstrip('/')}/chat/completions"
     key = settings.openai_api_key
     headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def endpoint(name: str) -> Completions:
-        return Endpoint(session, url=url, headers=headers, model=name, name=name, timeout=settings.model_timeout)
+        timeout = settings.model_timeout
+        return Endpoint(session, url=url, headers=headers, model=name, name=name, timeout=timeout, tell=tell)
 
     return endpoint
 
 
-def _azure(settings: Settings, session: aiohttp.ClientSession) -> Callable[[str], Completions]:
+def _azure(settings: Settings, session: aiohttp.ClientSession, tell: Tell) -> Callable[[str], Completions]:
     """The same for a deployment. Azure takes its key in a header of its own, a token in the usual one."""
     tokens = None if settings.azure_api_key else Tokens(default_credential())
 
     def endpoint(name: str, headers: Mapping[str, str]) -> Completions:
         url = deployment_url(settings, name)
-        return Endpoint(session, url=url, headers=headers, model=name, name=name, timeout=settings.model_timeout)
+        timeout = settings.model_timeout
+        return Endpoint(session, url=url, headers=headers, model=name, name=name, timeout=timeout, tell=tell)
 
     def signed_in(name: str) -> Completions:
         if tokens:

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,15 @@ async def fleet(fake: ScriptedModel, tmp_path: Path) -> AsyncIterator[Fleet]:
         yield running
 
 
-async def typed(*arguments: str, fleet: Fleet | None = None, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+async def typed(
+    *arguments: str, fleet: Fleet | None = None, input: bytes = b"", environ: Mapping[str, str] = {}
+) -> subprocess.CompletedProcess[bytes]:
     url = ["--url", fleet.url] if fleet else []
     key = {"FLEET_API_KEY": fleet.api_key or ""} if fleet else {}
     with anyio.fail_after(40):
         return await anyio.run_process(
             [sys.executable, "-m", "agentic_fleet", *arguments, *url],
-            env=environment(Path("nowhere"), more=key),
+            env=environment(Path("nowhere"), more={**key, **environ}),
             cwd=APP.parent,
             input=input,
             check=False,
@@ -105,6 +107,18 @@ async def test_what_is_wrong_is_said_in_a_line(fleet: Fleet, arguments: tuple[st
     ended = await typed(*arguments, fleet=fleet)
     assert (ended.returncode, words in ended.stderr.decode()) == (code, True), ended
     assert b"Traceback" not in ended.stderr
+
+
+async def test_health_asks_only_a_service_that_is_there_under_a_name_that_it_takes(tmp_path: Path) -> None:
+    async with running_fleet("weights-that-are-not-there.gguf", home=tmp_path, allowed_hosts=["fleet.example"]) as ill:
+        at = {"FLEET_HOST": "0.0.0.0", "FLEET_PORT": ill.url.rpartition(":")[2]}
+        named = await typed("health", environ=at | {"FLEET_ALLOWED_HOSTS": "fleet.example,other.example"})
+        assert named.returncode == 1
+        assert b"there is no file weights-that-are-not-there.gguf" in named.stdout
+        assert b"(400)" in (await typed("health", environ=at)).stderr
+    nobody = await typed("health", environ={"FLEET_PORT": "1"})
+    assert nobody.returncode == 3
+    assert b"starting one" not in nobody.stderr
 
 
 async def test_serve_is_the_service_itself(fake: ScriptedModel, tmp_path: Path) -> None:

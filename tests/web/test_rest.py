@@ -2,12 +2,9 @@
 
 import re
 
-import anyio
 import pytest
 
-from agentic_fleet.about import Check
 from agentic_fleet.conversations import Conversation
-from agentic_fleet.errors import StoreFailed
 from agentic_fleet.turns import Ask
 from tests.script import Paced
 from tests.web.site import site, types
@@ -203,52 +200,3 @@ async def test_the_team_is_listed_with_the_tools_that_do_not_work() -> None:
                 "model": "fake",
             }
         ]
-
-
-async def test_a_tool_that_does_not_work_is_shown_by_health_and_is_no_failure_of_the_service() -> None:
-    async with site() as it:
-        health = await it.get("/health")
-        assert health["status"] == "ok"
-        assert health["tools"]["look"] == {"status": "failed", "detail": "Set LOOK_KEY."}
-
-
-@pytest.mark.parametrize(("model", "health", "ready"), [("ok", 200, 200), ("starting", 200, 503), ("failed", 503, 200)])
-async def test_health_and_readiness_follow_the_model(model: str, health: int, ready: int) -> None:
-    async with site(check=lambda: Check(status=model, detail="So it is.")) as it:  # type: ignore[arg-type]  # a literal
-        answer = await it.http.get("/health")
-        assert answer.status_code == health
-        assert answer.json()["checks"]["model"] == {"status": model, "detail": "So it is."}
-        assert set(answer.json()["checks"]) == {"store", "model", "runs"}
-        assert (await it.http.get("/ready")).status_code == ready
-
-
-async def test_a_failing_store_makes_the_service_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*args: object) -> None:
-        raise StoreFailed("The disk is full.")
-
-    async with site() as it:
-        monkeypatch.setattr(it.store, "ping", fail)
-        monkeypatch.setattr(it.store, "add_conversation", fail)
-        answer = await it.http.get("/health")
-        assert (answer.status_code, answer.json()["checks"]["store"]["status"]) == (503, "failed")
-        refused = await it.http.post("/api/v1/conversations")
-        assert (refused.status_code, refused.json()["title"]) == (503, "Store failed")
-
-
-async def test_a_store_that_does_not_answer_makes_the_service_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with site() as it:
-        monkeypatch.setattr(it.store, "ping", anyio.sleep_forever)
-        monkeypatch.setattr("agentic_fleet.web.rest.PING", 0.01)
-        answer = await it.http.get("/health")
-        assert (answer.status_code, answer.json()["checks"]["store"]["status"]) == (503, "failed")
-
-
-async def test_a_draining_service_is_healthy_but_not_ready_and_starts_nothing() -> None:
-    async with site() as it:
-        conversation = (await it.http.post("/api/v1/conversations")).json()["id"]
-        it.runs.draining = True
-        assert (await it.http.get("/health")).status_code == 200
-        refused = await it.http.get("/ready")
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-        path = f"/api/v1/conversations/{conversation}/runs"
-        assert (await it.http.post(path, json={"message": "hello"})).json()["title"] == "Shutting down"

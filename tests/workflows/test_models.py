@@ -104,6 +104,7 @@ async def test_a_model_name_and_an_endpoint_are_used_and_not_called_before_they_
             assert model.check().detail == "gpt-x at 127.0.0.1 is asked when a run needs it"
             assert not fake.calls
             assert "Hello" in await answer(model.completions)
+            assert model.check().detail == "gpt-x at 127.0.0.1 answered the last request"
     assert fake.calls[0].path == "/v1/chat/completions"
     assert fake.calls[0].headers["authorization"] == f"Bearer {KEY}"
     assert fake.calls[0].body["model"] == "gpt-x"

@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from agentic_fleet.web import callers, openapi, page, rest, views
+from agentic_fleet.web import callers, health, openapi, page, rest, views
 from agentic_fleet.web.operation import Operation, Resource
 
 ROUTES: list[BaseRoute] = [
@@ -25,7 +25,7 @@ ROUTES: list[BaseRoute] = [
     Resource(
         "/health",
         GET=Operation(
-            handler=rest.health,
+            handler=health.health,
             summary="What works, in words; 503 when something does not",
             query=(),
             answers={200: views.HealthView, 503: views.HealthView},
@@ -34,7 +34,7 @@ ROUTES: list[BaseRoute] = [
     Resource(
         "/ready",
         GET=Operation(
-            handler=rest.ready,
+            handler=health.ready,
             summary="Whether new runs are taken; 503 while starting or draining",
             query=(),
             answers={200: views.ReadyView},
