@@ -39,10 +39,12 @@ async def reached(url: str | None, *, launch: bool = True) -> AsyncIterator[str]
     # When we leave, nobody reads its runs any more: no grace.
     environ = {**os.environ, "FLEET_PORT": "0", "FLEET_HOST": "127.0.0.1", "FLEET_DRAIN_GRACE": "0"}
     environ.setdefault("FLEET_LOG_LEVEL", "ERROR")
-    # A session of its own, so that our Ctrl-C cancels the run instead of killing the service under it.
-    async with await anyio.open_process(
-        [sys.executable, str(APP)], env=environ, stderr=None, stdin=subprocess.DEVNULL, start_new_session=True
-    ) as process:
+    with anyio.CancelScope(shield=True):  # cut off in its middle, it would leave a process that nobody waits for
+        # A session of its own, so that our Ctrl-C cancels the run instead of killing the service under it.
+        process = await anyio.open_process(
+            [sys.executable, str(APP)], env=environ, stderr=None, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    async with process:
         try:
             with _bar() as (bar, line):
                 own = await _greeting(process)
