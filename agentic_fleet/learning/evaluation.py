@@ -157,7 +157,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--answers", type=_count, default=6, help="tasks that are carried out, too (default: 6)")
     parser.add_argument("--program", help="another version of the decision programs than the one in force")
     parser.add_argument("--baseline", type=Path, help="a JSON report to compare with")
-    parser.add_argument("--margin", type=_share, default=0.025, help="share that may be lost (0.025: one task of 48)")
+    parser.add_argument("--margin", type=_share, default=0.02, help="share that may be lost (one task of 48 is 0.021)")
     parser.add_argument("--json", type=Path, help="where the JSON report goes")
     parser.add_argument("--markdown", type=Path, help="where the Markdown report goes")
     return parser

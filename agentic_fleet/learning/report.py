@@ -30,7 +30,7 @@ class Change:
 
 
 def compared(report: Report, baseline: Mapping[str, Any], margin: float) -> list[Change]:
-    """`margin` is a share: 0.025 is one task of 48, and for quality 0.25 of ten. Times are not compared: they are
+    """`margin` is a share: 0.021 is one task of 48, and for quality 0.21 of ten. Times are not compared: they are
     the machine's. Raises Invalid when the two have not measured the same tasks."""
     if report["tasks"] != baseline.get("tasks"):
         raise Invalid("The baseline has measured other tasks, so the two cannot be compared.")
