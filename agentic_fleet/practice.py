@@ -34,7 +34,7 @@ async def practise(url: str, count: int, console: Console) -> int:
     tasks = [tasks[at * len(tasks) // count] for at in range(count)] if count < len(tasks) else tasks
     right: list[bool] = []
     failed = 0
-    key = os.environ.get("FLEET_KEY")
+    key = os.environ.get("FLEET_API_KEY")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     limit = anyio.Semaphore(AT_ONCE)
     async with aiohttp.ClientSession(url, timeout=_TIMEOUT, headers=headers) as http:
@@ -84,7 +84,7 @@ def main() -> int:
         prog="scripts/practice", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--tasks", type=int, default=100, help="how many of them (default: 100)")
-    parser.add_argument("--url", help="the service (default: FLEET_HOST and FLEET_PORT); FLEET_KEY is its key")
+    parser.add_argument("--url", help="the service (default: FLEET_HOST and FLEET_PORT); FLEET_API_KEY is its key")
     given = parser.parse_args()
     host, port = os.environ.get("FLEET_HOST") or "127.0.0.1", os.environ.get("FLEET_PORT") or "8000"
     try:
