@@ -17,7 +17,7 @@ The streams:
 
 - `collect`: start a run and get all its `Events`. `watch`: each `Event` as it comes, from any place in the log. Both
   over SSE or WebSocket, and resumed by themselves.
-- `relay`: a `Relay` is a wire to the service that a test can cut.
+- `relay`: a `Relay` is a wire to the service that a test can cut, reset, stall and slow down.
 
 In fixtures of any scope, and in tests without an event loop, use ``with``, and `blocking` for what is asynchronous:
 ``blocking(collect, fleet, "Hello")``. A test that has an event loop may use ``async with``: then the model runs in

@@ -7,11 +7,11 @@ import anyio
 import pytest
 from playwright.async_api import Page
 
+from agentic_fleet.testing import relay
 from agentic_fleet.web import sse
 from tests.browser import readers
 from tests.browser.readers import Frame, Reader
 from tests.edge.fronts import fronted
-from tests.edge.relay import relay
 from tests.script import Paced
 from tests.web.site import Event, Site, site
 
@@ -91,7 +91,8 @@ async def test_a_source_that_is_cut_reconnects_by_itself_and_gets_each_event_onc
     script = Paced()
     async with site(script) as it, relay(it.url) as between, anyio.create_task_group() as tasks:
         await page.goto(between.url + "/health")
-        between.cut_after(CUTS)
+        between.cut()  # a browser keeps connections
+        between.cut_after = CUTS
         script.step(*TEXTS)
 
         async def end_it() -> None:
