@@ -11,6 +11,7 @@ from anyio.abc import SocketStream
 from agentic_fleet import connection
 from agentic_fleet.testing import Fleet, ScriptedModel, running_fleet
 from agentic_fleet.web import wire
+from tests.faults.table import row
 from tests.script import Paced
 from tests.web.peer import chat
 from tests.web.site import Site, site
@@ -43,6 +44,7 @@ HUGE = {
 }
 
 
+@row(60)
 @pytest.mark.parametrize("sent", HUGE.values(), ids=HUGE)
 async def test_a_huge_head_is_refused(sent: bytes) -> None:
     async with site() as it, reached(it) as stream:
@@ -72,6 +74,7 @@ async def test_a_large_body_is_no_large_head() -> None:
             assert made.status_code == 422
 
 
+@row(59)
 async def test_heads_that_do_not_come_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIME", 0.2)
     async with site() as it:
@@ -92,6 +95,7 @@ async def test_a_second_head_is_not_waited_for_either(monkeypatch: pytest.Monkey
         assert (await answer(stream, b"GET /ready HTTP/1.1\r\nHost:")).startswith(b"HTTP/1.1 408")
 
 
+@row(59)
 async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "BODY_TIME", 0.2)
     async with site() as it, reached(it) as stream:
@@ -101,6 +105,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
         assert b"\r\nconnection: close\r\n" in refused.lower()
 
 
+@row(59)
 async def test_with_200_half_open_connections_the_service_answers() -> None:
     async with site() as it, anyio.create_task_group() as tasks:
         held = anyio.Event()

@@ -14,6 +14,7 @@ from agentic_fleet.events import (
     lean,
     rfc3339,
 )
+from tests.faults.table import row
 
 DELTA = StreamEvent(type=StreamEventType.RESPONSE_DELTA, delta="hello ", agent_id="writer")
 
@@ -76,6 +77,7 @@ def test_times_are_utc_with_milliseconds() -> None:
     assert rfc3339(999) == "1970-01-01T00:00:00.999Z"
 
 
+@row(46)
 def test_an_event_that_is_too_long_is_shortened_and_says_so() -> None:
     data = {"tool": "read", "call_id": "c1", "result": "\u00e9" * 300_000, "parts": [1] * 9000}
     body = encode_event(StreamEvent(type=StreamEventType.TOOL_RESULT, data=data), workflow_id="r", at=0)

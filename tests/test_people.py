@@ -25,6 +25,7 @@ from agentic_fleet.testing import (
     running_fleet,
     watch,
 )
+from tests.faults.table import row
 
 TEAM = """
 [workflow]
@@ -92,6 +93,7 @@ async def read(fleet: Fleet, run_id: str, after: int | str = 0) -> Events:
     return await fleet.log(run_id)
 
 
+@row(33)
 async def test_a_question_survives_kill_9_and_its_answer_goes_on_in_the_same_log(
     tmp_path: Path, fake: ScriptedModel, team: dict[str, str]
 ) -> None:
@@ -148,6 +150,7 @@ async def test_a_plan_can_be_changed_in_words_and_then_approved(tmp_path: Path, 
         assert (kinds.count("request"), kinds.count("response"), kinds.count("routing")) == (2, 2, 1)
 
 
+@row(33)
 async def test_an_interrupted_run_goes_on_and_repeats_nothing_that_was_paid_for(
     tmp_path: Path, fake: ScriptedModel
 ) -> None:

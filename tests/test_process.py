@@ -33,6 +33,7 @@ from agentic_fleet.testing import (
 from agentic_fleet.testing.fleet import APP, environment
 from agentic_fleet.testing.server import serving
 from agentic_fleet.turns import Mode
+from tests.faults.table import row
 
 ROOT = APP.parent
 
@@ -63,6 +64,7 @@ def slow(fake: ScriptedModel, after: int = 2) -> None:
     fake.reply = lambda body: Reply(tokens=["word "] * 10, hold_after=(after, held))
 
 
+@row(70)
 async def test_24_runs_at_once_keep_their_markers_to_themselves(tmp_path: Path, fake: ScriptedModel) -> None:
     async with running_fleet(fake, home=tmp_path) as fleet:
         answers: dict[str, Events] = {}
@@ -83,6 +85,7 @@ async def test_24_runs_at_once_keep_their_markers_to_themselves(tmp_path: Path, 
             assert not [other for other in answers if other != marker and other in everything]
 
 
+@row(31)
 async def test_sigterm_twice_ends_five_live_streams_properly_and_leaves_nothing_running(
     tmp_path: Path, fake: ScriptedModel
 ) -> None:
@@ -132,6 +135,7 @@ async def test_a_sigterm_while_idle_ends_at_once(tmp_path: Path, fake: ScriptedM
         assert await fleet.gone() == 0
 
 
+@row(29)
 async def test_a_reader_that_takes_nothing_is_cut_by_another_sigterm_and_is_no_failure(
     tmp_path: Path, fake: ScriptedModel, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +167,7 @@ async def _listens(fleet: Fleet) -> bool:
     return True
 
 
+@row(32)
 async def test_kill_9_loses_nothing_that_was_shown(tmp_path: Path, fake: ScriptedModel) -> None:
     stop = anyio.Event()
     fake.reply = lambda body: Reply(tokens=[f"{i} " for i in range(500)], hold_after=(random.randrange(20, 400), stop))
@@ -189,6 +194,7 @@ async def test_kill_9_loses_nothing_that_was_shown(tmp_path: Path, fake: Scripte
         await fake.settled()
 
 
+@row(17)
 @pytest.mark.parametrize("mode", ["fast", "delegated", "sequential", "parallel", "auto"])
 @pytest.mark.parametrize("when", ["before the first token", "in mid-answer"])
 async def test_cancel_reaches_the_model_in_every_mode(

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from agentic_fleet.testing import Fleet, ScriptedModel, running_fleet
+from tests.faults.table import row
 
 KEY, WRONG, SECRET = "alice-0123456789", "mallory-01234567", "the-word-of-the-user"
 PLAIN = """
@@ -46,6 +47,7 @@ async def use_every_door(fleet: Fleet, *, in_urls: bool = True) -> None:
         assert "response.completed" in stream.text
 
 
+@row(50, 55)
 @pytest.mark.parametrize("log", ["console", "json"])
 async def test_no_key_and_no_words_are_logged(tmp_path: Path, log: str) -> None:
     async with ScriptedModel(f"{SECRET}, said the model") as model:
@@ -60,6 +62,7 @@ async def test_no_key_and_no_words_are_logged(tmp_path: Path, log: str) -> None:
                 assert secret not in fleet.output
 
 
+@row(55)
 async def test_plain_uvicorn_logs_no_key_either(tmp_path: Path) -> None:
     async with ScriptedModel("fine") as model:
         async with running_fleet(model=model, home=tmp_path, api_keys=[f"alice:{KEY}"], command=("-c", PLAIN)) as fleet:

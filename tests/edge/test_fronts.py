@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from tests.edge.fronts import FRONTS, fronted
+from tests.faults.table import row
 from tests.script import Paced
 from tests.web.peer import chat
 from tests.web.site import seqs, types
@@ -12,6 +13,7 @@ fronts = pytest.mark.parametrize(("kind", "root"), FRONTS, ids=lambda part: part
 BIG = "x" * 3000  # over the sizes from which proxies begin to buffer and to compress
 
 
+@row(62)
 @fronts
 async def test_each_event_arrives_before_the_next_is_made(kind: str, root: str) -> None:
     script = Paced()
@@ -40,6 +42,7 @@ async def test_a_question_that_is_answered_by_its_stream_streams(kind: str, root
     assert len(it.script.turns) == 1
 
 
+@row(64)
 @fronts
 async def test_a_reader_resumes_exactly_and_a_finished_run_stops_it(kind: str, root: str) -> None:
     script = Paced()
@@ -57,6 +60,7 @@ async def test_a_reader_resumes_exactly_and_a_finished_run_stops_it(kind: str, r
         assert (over.status_code, over.content) == (204, b"")
 
 
+@row(64)
 @fronts
 async def test_a_socket_asks_watches_and_cancels(kind: str, root: str) -> None:
     script = Paced()
@@ -95,6 +99,7 @@ async def test_the_service_learns_that_its_reader_has_left(kind: str, root: str)
         assert (await it.get(f"/api/v1/runs/{run_id}"))["status"] == "cancelled"
 
 
+@row(64)
 @fronts
 async def test_links_lead_back_through_the_front(kind: str, root: str) -> None:
     async with fronted(kind, root) as it:

@@ -11,6 +11,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from agentic_fleet.settings import Settings
 from tests.edge.fronts import PROXIES, fronted, proxy, seen_at
+from tests.faults.table import row
 from tests.script import Paced
 from tests.web.peer import chat
 from tests.web.site import types
@@ -42,6 +43,7 @@ async def told(url: str, *sent: bytes) -> int | None:
 LEAST = 1024  # bytes from which the proxies compress
 
 
+@row(56)
 @proxies
 async def test_a_forged_address_is_not_believed_and_the_real_one_is(kind: str) -> None:
     async with fronted(kind, more=WHO) as it:
@@ -49,6 +51,7 @@ async def test_a_forged_address_is_not_believed_and_the_real_one_is(kind: str) -
             assert await who(client, PROXY, ELSEWHERE) == [f"http {ELSEWHERE}", f"ws {ELSEWHERE}"]
 
 
+@row(56)
 async def test_through_two_proxies_the_last_address_that_is_not_theirs_counts() -> None:
     async with fronted("nginx", more=WHO) as it, proxy("nginx", it.url) as outer:
         transport = httpx.AsyncHTTPTransport(local_address=ELSEWHERE)
@@ -58,6 +61,7 @@ async def test_through_two_proxies_the_last_address_that_is_not_theirs_counts() 
             assert (await client.http.get("/who", headers=headers)).json() == f"http {ELSEWHERE}"
 
 
+@row(57)
 @proxies
 @pytest.mark.parametrize("path", ["/", "/health", "/api/ws/chat", "/nothing/"])
 async def test_a_name_that_is_not_ours_is_refused(kind: str, path: str) -> None:
@@ -110,6 +114,7 @@ async def test_the_longest_question_fits_into_the_url(kind: str) -> None:
 HUGE = [b"X-Big: " + b"x" * 20_000_000, b"".join(b"X-%d: x\r\n" % n for n in range(50_000))]
 
 
+@row(60)
 @proxies
 @pytest.mark.parametrize("headers", HUGE, ids=["one of 20 MB", "50,000 of them"])
 async def test_huge_headers_are_refused(kind: str, headers: bytes) -> None:
@@ -135,6 +140,7 @@ UNFINISHED = {
 }
 
 
+@row(59)
 @pytest.mark.parametrize(("kind", "part"), [("nginx", "head"), ("nginx", "body"), ("caddy", "head")])
 async def test_requests_that_are_never_finished_are_not_waited_for(kind: str, part: str) -> None:
     """Caddy passes bodies on as they come; the service itself does not wait for them (tests/test_connection.py)."""
@@ -169,6 +175,7 @@ SHORTER = {
 }
 
 
+@row(63)
 @proxies
 async def test_a_quiet_run_stays_open_as_long_as_its_heart_beats(kind: str) -> None:
     script = Paced()
@@ -184,6 +191,7 @@ async def test_a_quiet_run_stays_open_as_long_as_its_heart_beats(kind: str) -> N
             assert (await reader.next())["delta"] == (await peer.hear())["delta"] == "a"
 
 
+@row(63)
 @proxies
 async def test_without_heartbeats_the_proxy_would_cut_it(kind: str) -> None:
     """Or the test above could not fail."""
@@ -217,6 +225,7 @@ async def dropping() -> AsyncIterator[tuple[str, list[bytes]]]:
         tasks.cancel_scope.cancel("the test is over")
 
 
+@row(41)
 @proxies
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_a_request_that_was_dropped_is_not_sent_again(kind: str, method: str) -> None:

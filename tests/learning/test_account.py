@@ -13,6 +13,7 @@ from agentic_fleet.conversations import Message
 from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.learning.account import Account
 from agentic_fleet.learning.history import StoredHistory
+from tests.faults.table import row
 from tests.learning.stage import USAGE, of, stage, team, thought
 
 _TYPE = StreamEventType
@@ -93,6 +94,7 @@ def test_a_life_that_asks_everything_again_forgets_what_was_open() -> None:
     assert [each["request_id"] for each in whole["answers"]] == ["c"]
 
 
+@row(66)
 def test_a_clock_that_was_set_back_gives_no_negative_times() -> None:
     whole = told((500, CONNECTED), (100, thought("analysis")), (90, asked()), (50, answered()))
     assert (whole["phases"][0]["ms"], whole.get("waited_ms")) == (0, None)

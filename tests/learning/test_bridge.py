@@ -20,6 +20,7 @@ from agentic_fleet.store import Store
 from agentic_fleet.store.memory import MemoryStore
 from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.turns import Ask, Emit, Pause, PendingRequest, Result, RunStatus, Turn, Unfinished
+from tests.faults.table import row
 from tests.learning.stage import Stage, gone, stage, team
 from tests.script import Paced, answer, asking, question, token
 
@@ -39,6 +40,7 @@ class Recording:
         self.kept.append(execution)
 
 
+@row(70)
 async def test_ten_at_once_each_keep_their_own_task_id_and_result() -> None:
     history = Recording()
     middleware = BridgeMiddleware(history)
@@ -198,6 +200,7 @@ async def test_everything_that_a_run_did_is_in_its_execution(tmp_path: Path) -> 
     assert (example.model, example.program_version, example.at) == ("m-1", "v7", account["completed_at"])
 
 
+@row(70)
 async def test_two_hundred_runs_at_once_keep_their_own_and_nothing_else(tmp_path: Path) -> None:
     async def busy(turn: Turn, emit: Emit) -> Result:
         await released.wait()

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from agentic_fleet.learning.examples import Example, Forgotten, Utterance, append_example, read_examples
+from tests.faults.table import row
 
 EXAMPLE = Example(
     workflow_id="w1",
@@ -55,6 +56,7 @@ def test_a_forgotten_run_teaches_nothing(path: Path) -> None:
     assert read_examples(path) == []
 
 
+@row(38)
 def test_what_cannot_be_read_is_skipped_and_counted_without_its_text(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

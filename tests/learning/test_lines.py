@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentic_fleet.learning.lines import append_line, put_aside, read_lines
+from tests.faults.table import row
 
 APPENDER = """
 import sys
@@ -48,6 +49,7 @@ def test_lines_come_back_in_order_and_the_folder_is_made(path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0, "it holds what people asked"
 
 
+@row(39)
 def test_two_processes_never_mix_their_lines(path: Path) -> None:
     appended_by(path, "a", "b", count=400, most=10_000_000)
     found = [line.decode().strip() for line in read_lines(path)]
@@ -83,6 +85,7 @@ def test_a_line_larger_than_the_bound_is_kept_alone(path: Path) -> None:
     assert [len(line) for line in read_lines(path)] == [51, 6]
 
 
+@row(38)
 @pytest.mark.parametrize("torn", [b'{"half":', b"x", b"\xff\xfe"])
 def test_a_torn_line_does_not_spoil_the_next_one(path: Path, torn: bytes) -> None:
     append_line(path, b"whole")
@@ -92,6 +95,7 @@ def test_a_torn_line_does_not_spoil_the_next_one(path: Path, torn: bytes) -> Non
     assert list(read_lines(path)) == [b"whole\n", torn + b"\n", b"next\n"]
 
 
+@row(38)
 def test_a_disk_that_takes_half_a_line_is_told_and_the_next_line_is_whole(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

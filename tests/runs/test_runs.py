@@ -20,6 +20,7 @@ from agentic_fleet.store import IdempotencyKey
 from agentic_fleet.store.memory import MemoryStore
 from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.turns import LIVE, Ask, Emit, Result, RunState, RunStatus, Turn
+from tests.faults.table import row
 from tests.runs.conftest import OpenStore, running
 from tests.runs.reading import Event, rest, some, text, types, whole
 from tests.script import Paced, Script, answer, echo, token
@@ -73,6 +74,7 @@ async def test_a_resumed_reader_gets_exactly_the_rest_from_every_position(open_s
             assert (await runs.watch(state.run_id, len(events))).over
 
 
+@row(9)
 async def test_random_cuts_while_the_run_is_live_lose_and_repeat_nothing(open_store: OpenStore) -> None:
     paced = Paced()
     texts = [f"{i} " for i in range(400)]
@@ -103,6 +105,7 @@ async def test_random_cuts_while_the_run_is_live_lose_and_repeat_nothing(open_st
                 paced.finish()
 
 
+@row(13)
 async def test_readers_far_behind_the_window_read_from_the_store(
     open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +150,7 @@ async def test_cancelling_ends_the_workflow_and_says_so_last(open_store: OpenSto
         assert [m.role for m in (await store.conversation("c1", owner="local")).messages] == ["user"]
 
 
+@row(18)
 async def test_a_run_cancelled_by_fifty_at_once_ends_once(open_store: OpenStore) -> None:
     async with running(open_store, Script(Paced())) as (runs, _):
         state = await ask(runs)
@@ -158,6 +162,7 @@ async def test_a_run_cancelled_by_fifty_at_once_ends_once(open_store: OpenStore)
         assert types(events).count("cancelled") == types(events).count("done") == 1
 
 
+@row(19)
 async def test_cancel_racing_with_completion_always_gives_one_ending_that_status_and_log_agree_on(
     open_store: OpenStore,
 ) -> None:
@@ -193,6 +198,7 @@ async def test_a_run_that_takes_too_long_ends_with_an_error_that_says_so(open_st
         assert (await runs.state(state.run_id)).status is RunStatus.FAILED
 
 
+@row(23)
 @pytest.mark.parametrize(
     ("error", "shown"),
     [
@@ -284,6 +290,7 @@ async def test_a_conversation_has_one_live_run(open_store: OpenStore) -> None:
         await ask(runs)
 
 
+@row(40)
 async def test_the_same_key_gives_the_same_run(open_store: OpenStore) -> None:
     script = Script(echo)
     async with running(open_store, script) as (runs, _):
@@ -361,6 +368,7 @@ async def test_a_stopped_service_ends_its_runs_as_interrupted_and_their_watchers
     assert watch.over is False  # it had read nothing yet; its cursor still resumes exactly
 
 
+@row(32)
 async def test_runs_that_a_dead_process_left_are_interrupted_at_the_next_start(open_store: OpenStore) -> None:
     async with open_store() as store:  # a process that dies: it never says goodbye to its run
         left = RunState(
@@ -392,6 +400,7 @@ class Failing(MemoryStore):
         await super().append(run_id, records, state=state, answer=answer)
 
 
+@row(36)
 async def test_when_the_store_fails_the_run_ends_with_that_reason_and_its_neighbours_go_on() -> None:
     store, paced, refused = Failing(), Paced(), Paced()
     acts = {"one": paced, "two": refused}
@@ -416,6 +425,7 @@ async def test_when_the_store_fails_the_run_ends_with_that_reason_and_its_neighb
             assert types(await whole(runs, neighbour.run_id))[-2:] == ["response.completed", "done"]
 
 
+@row(36)
 async def test_an_ending_that_the_store_refused_is_shown_as_an_error_and_kept_when_the_store_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -462,6 +472,7 @@ async def test_an_ending_that_came_too_late_for_its_readers_is_not_kept_beside_t
             assert (await store.run(state.run_id)).status is (await runs.state(state.run_id)).status
 
 
+@row(37)
 async def test_a_store_that_stands_still_makes_the_workflow_wait_and_then_nothing_is_missing() -> None:
     gate, emitted = anyio.Event(), 0
 

@@ -10,6 +10,7 @@ from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.memory import MemoryStore
 from agentic_fleet.turns import Ask, Checkpoint, Emit, Pause, Result, RunState, RunStatus, Turn
+from tests.faults.table import row
 from tests.runs.conftest import OpenStore, running
 from tests.runs.reading import Event, rest, text, types, whole
 from tests.script import Script, answer, asking, echo, question, token
@@ -67,6 +68,7 @@ async def test_any_json_is_an_answer(open_store: OpenStore, response: Any) -> No
             assert (await whole(runs, state.run_id))[-2]["message"] == f"Thinking. {response}"
 
 
+@row(24)
 async def test_a_request_is_answered_exactly_once(open_store: OpenStore) -> None:
     async with running(open_store, Script(asking(question("q1"), question("q2"))), **WAIT) as (runs, _):
         state = await ask(runs)
@@ -158,6 +160,7 @@ async def test_draining_suspends_a_waiting_run_at_once(open_store: OpenStore) ->
             assert (await runs.state(state.run_id)).status is RunStatus.SUSPENDED
 
 
+@row(21)
 async def test_a_waiting_run_can_be_cancelled_and_takes_no_answer_then(open_store: OpenStore) -> None:
     async with running(open_store, Script(asking(question("q1"))), **WAIT) as (runs, _):
         state = await ask(runs)
@@ -240,6 +243,7 @@ async def resumed_by_five(runs: Runs, run_id: str) -> list[str]:
     return sorted(outcomes)
 
 
+@row(34)
 async def test_resuming_twice_at_once_has_one_winner(open_store: OpenStore) -> None:
     async with running(open_store, Stumbling()) as (runs, _):
         state = await ask(runs)

@@ -9,6 +9,7 @@ from agentic_fleet.conversations import Conversation
 from agentic_fleet.errors import Conflict, KeyReused, NotFound, StoreFailed
 from agentic_fleet.store import KEY_LIFETIME, IdempotencyKey, Store
 from agentic_fleet.turns import LIVE, RunStatus
+from tests.faults.table import row
 from tests.store.samples import answer, conversation, question, records, run, start
 
 
@@ -248,6 +249,7 @@ async def test_a_conversation_and_its_runs_are_their_owners(store: Store) -> Non
     assert (await store.run("a")).owner == (await store.conversation("hers", owner="alice")).owner == "alice"
 
 
+@row(40)
 async def test_an_idempotency_key_is_its_owners(store: Store) -> None:
     key = IdempotencyKey(key="k", fingerprint="f")
     for owner in ("alice", "bob", "alice"):

@@ -18,6 +18,7 @@ from agentic_fleet.events import Record
 from agentic_fleet.store.reader import open_reader
 from agentic_fleet.store.sqlite import open_sqlite
 from agentic_fleet.store.writer import open_writer
+from tests.faults.table import row
 from tests.store.conftest import OpenFile
 from tests.store.samples import append, records, run, start
 
@@ -32,6 +33,7 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
         yield other
 
 
+@row(37)
 async def test_a_caller_waits_for_a_lock_and_readers_do_not(file: OpenFile, path: Path) -> None:
     await start(file.store)
     with anyio.fail_after(5), locked(path) as other:
@@ -51,6 +53,7 @@ async def test_what_two_processes_write_is_there_for_both(path: Path) -> None:
         assert await other.events("run", after=0, limit=10) == records(1, 2)
 
 
+@row(37)
 async def test_a_lock_that_is_not_freed_is_a_failure_of_the_whole_batch_and_then_over(
     file: OpenFile, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -151,6 +154,7 @@ async def test_a_reader_that_asyncio_cancels_leaves_the_others_their_answers(pat
             assert await reader.read(lambda db: db.execute("SELECT 1").fetchone()[0]) == 1
 
 
+@row(36)
 async def test_a_full_disk_fails_the_writer_spares_the_readers_and_may_pass(file: OpenFile) -> None:
     await start(file.store)
     await append(file.store, 1)
@@ -166,6 +170,7 @@ async def test_a_full_disk_fails_the_writer_spares_the_readers_and_may_pass(file
     assert await file.store.events("run", after=1, limit=10) == big
 
 
+@row(36)
 async def test_a_disk_that_takes_no_more_bytes_shows_in_a_ping(path: Path) -> None:
     with anyio.fail_after(10):
         done = await anyio.run_process([sys.executable, "-m", "tests.store.no_more_bytes", path], cwd=ROOT)
@@ -176,6 +181,7 @@ async def test_a_disk_that_takes_no_more_bytes_shows_in_a_ping(path: Path) -> No
     ]
 
 
+@row(32)
 @pytest.mark.parametrize("acknowledged", [1, 7, 60, 400])
 async def test_a_killed_process_loses_nothing_it_has_acknowledged(path: Path, acknowledged: int) -> None:
     for _ in range(2):  # the second goes on where the first was killed

@@ -8,6 +8,7 @@ import anyio
 import httpx
 import pytest
 
+from tests.faults.table import row
 from tests.web.site import Site, site
 
 JSON = {"content-type": "application/json"}
@@ -76,6 +77,7 @@ async def conversation(it: Site) -> str:
     return str((await it.http.post("/api/v1/conversations")).json()["id"])
 
 
+@row(42, 43)
 async def test_bad_bodies_are_refused() -> None:
     async with site() as it:
         path = f"/api/v1/conversations/{await conversation(it)}/runs"
@@ -94,6 +96,7 @@ async def test_a_refusal_names_the_field() -> None:
         assert len(answer.content) < 2000
 
 
+@row(44)
 async def test_text_of_any_kind_is_kept_as_it_is() -> None:
     text = "a\u0000b \u2028\u2029\u0085 \U0001f600 \r\n" + "\u00e9" * 9000
     async with site() as it:
@@ -101,6 +104,7 @@ async def test_text_of_any_kind_is_kept_as_it_is() -> None:
         assert run["task"] == text
 
 
+@row(42)
 async def test_a_body_of_another_type_is_refused() -> None:
     async with site() as it:
         path = f"/api/v1/conversations/{await conversation(it)}/runs"
@@ -115,6 +119,7 @@ async def test_a_bad_title_is_refused() -> None:
             assert_problem(await it.http.post("/api/v1/conversations", json={"title": title}), 422, title)
 
 
+@row(45)
 async def test_a_body_over_the_limit_is_refused_however_it_is_sent() -> None:
     body = json.dumps({"title": "x" * 5000}).encode()
 
@@ -140,6 +145,7 @@ async def test_a_body_that_breaks_off_leaves_no_trace(caplog: pytest.LogCaptureF
     assert caplog.text == ""
 
 
+@row(47)
 async def test_an_id_that_nothing_can_have_is_not_found() -> None:
     async with site() as it:
         for id in ("..", "a\x00", "a\n", "\U0001f600", "x" * 300, "a.b", "%2e%2e", "\u212a", " "):
@@ -174,6 +180,7 @@ async def test_a_bad_idempotency_key_is_refused() -> None:
             assert_problem(answer, 422, key)
 
 
+@row(71)
 async def test_every_method_of_every_path_is_answered() -> None:
     methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND")
     async with site() as it:
@@ -189,6 +196,7 @@ async def test_every_method_of_every_path_is_answered() -> None:
         assert it.script.turns == []
 
 
+@row(71, 72)
 async def test_unknown_paths_are_problems_and_never_redirects() -> None:
     async with site(insecure=True) as it:
         for path in ("/nothing", "/health/", "/api/v1/runs/", "/api//health", "/api/v1/conversations/a/b"):

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from agentic_fleet.web.routes import ROUTES
+from tests.faults.table import row
 from tests.script import Paced, asking, question
 from tests.web.peer import Chat, chat
 from tests.web.site import Event, Site, site, types
@@ -61,6 +62,7 @@ async def test_a_wrong_key_is_refused_without_being_repeated(value: str) -> None
         assert "wrong" not in answer.text
 
 
+@row(12)
 async def test_a_run_belongs_to_who_asked_and_does_not_exist_for_others() -> None:
     async with two_callers(asking(question("q1"))) as (it, alice, bob):
         run = await it.start()
@@ -152,6 +154,7 @@ async def test_a_socket_shows_its_key_as_a_subprotocol_and_reaches_only_what_is_
         paced.finish()
 
 
+@row(53)
 @pytest.mark.parametrize("offered", [None, ["bearer"], ["bearer", "wrong-0123456789"], ["chat", KEYS["alice"]]])
 async def test_a_socket_without_a_key_is_told_so_by_its_close_code(offered: list[str] | None) -> None:
     async with site(api_keys=PAIRS) as it:
@@ -192,6 +195,7 @@ async def test_without_keys_everybody_on_this_machine_is_the_same_caller() -> No
         assert types(await hear([{"type": "ping"}], KEYS["bob"], it.url)) == ["pong"]
 
 
+@row(61)
 async def test_streams_of_one_caller_do_not_take_the_others_places() -> None:
     paced = Paced()
     async with two_callers(paced, caller_streams=2, max_streams=3) as (it, alice, bob):
@@ -231,6 +235,7 @@ async def test_a_caller_that_starts_too_many_runs_waits_and_the_others_do_not() 
         assert types(await hear([{"type": "task", "message": "hi"}], KEYS["bob"], it.url)) == ["connected"]
 
 
+@row(54)
 async def test_a_socket_that_sends_too_many_frames_is_closed_and_its_runs_go_on() -> None:
     paced = Paced()
     async with two_callers(paced, frame_rate=20) as (it, alice, bob):

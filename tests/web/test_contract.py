@@ -15,6 +15,7 @@ import pytest
 from agentic_fleet.errors import ModelFailed
 from agentic_fleet.events import ENDINGS, StreamEventType, classify_event
 from agentic_fleet.turns import Emit, Result, Turn
+from tests.faults.table import row
 from tests.script import Act, Paced, answer, asking, echo, question, token
 from tests.web.site import Event, Site, seqs, site, types
 from tests.web.transport import Socket, Sse, Transport
@@ -53,6 +54,7 @@ class TestContract:
     def where(self, kept: str, tmp_path: Path) -> dict[str, Any]:
         return {"file": tmp_path / "fleet.db" if kept == "sqlite" else None}
 
+    @row(23)
     @pytest.mark.parametrize(
         ("act", "ending", "status", "more"),
         [
@@ -81,6 +83,7 @@ class TestContract:
             assert said == ([events[-2]["message"]] if ending == "response.completed" else [])
             assert "built" not in json.dumps(events)
 
+    @row(8, 10)
     async def test_a_reader_continues_exactly_where_it_was(self, transport: Transport, where: dict[str, Any]) -> None:
         async with site(**where) as it:
             run = await it.finished()
@@ -90,6 +93,7 @@ class TestContract:
                 async with transport.follow(it, run["run_id"], after) as reader:
                     assert await reader.rest() == events[after:]
 
+    @row(1, 9)
     async def test_a_reader_that_is_cut_again_and_again_misses_nothing(
         self, transport: Transport, where: dict[str, Any]
     ) -> None:
@@ -112,6 +116,7 @@ class TestContract:
             assert_whole(seen, run_id)
             assert "".join(event.get("delta", "") for event in seen) == seen[-2]["message"]
 
+    @row(15, 16)
     async def test_any_number_of_readers_see_the_same_whenever_they_come(
         self, transport: Transport, where: dict[str, Any]
     ) -> None:
@@ -136,6 +141,7 @@ class TestContract:
             assert_whole(seen[0], run_id)
             assert all(events == seen[0] for events in seen)
 
+    @row(17, 18)
     async def test_cancelling_ends_it_once_however_often_and_whoever_asks(
         self, transport: Transport, where: dict[str, Any]
     ) -> None:
@@ -159,6 +165,7 @@ class TestContract:
             assert {state["status"] for state in states} == {"cancelled"}
             assert all(state == states[0] for state in states)
 
+    @row(19)
     async def test_a_cancel_that_races_the_end_leaves_one_ending(
         self, transport: Transport, where: dict[str, Any]
     ) -> None:
@@ -177,6 +184,7 @@ class TestContract:
                 endings.add(expected)
         assert endings
 
+    @row(24, 25, 26)
     @pytest.mark.parametrize("response", ["yes", ["a", 1], {"approved": True, "why": HOSTILE}, None, 0.5])
     async def test_a_question_takes_one_answer_of_any_shape(
         self, transport: Transport, where: dict[str, Any], response: Any
@@ -198,6 +206,7 @@ class TestContract:
             assert told == [response, "then go on"]
             assert await respond(it, run_id, "q1", response) == 409
 
+    @row(44)
     async def test_what_a_model_writes_never_breaks_a_frame(self, transport: Transport, where: dict[str, Any]) -> None:
         async def write(turn: Turn, emit: Emit) -> Result:
             for part in (HOSTILE, "\ud83d", "\ude00"):
@@ -214,6 +223,7 @@ class TestContract:
             assert run["task"] == kept[0] == HOSTILE
             assert kept[1] == events[-2]["message"] == HOSTILE + "\ufffd\ufffd"
 
+    @row(11, 12)
     async def test_a_position_that_cannot_be_is_refused(self, transport: Transport, where: dict[str, Any]) -> None:
         async with site(**where) as it:
             run, other = await it.finished(), await it.finished()

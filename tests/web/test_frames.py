@@ -11,6 +11,7 @@ import pytest
 from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from tests.faults.table import row
 from tests.script import Paced
 from tests.web.peer import chat
 from tests.web.site import Site, site
@@ -89,6 +90,7 @@ ATTACKS = {
 }
 
 
+@row(52)
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_a_peer_that_breaks_the_rules_is_closed_and_harms_nobody(attack: str) -> None:
     frames, code = ATTACKS[attack]

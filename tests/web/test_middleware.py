@@ -6,6 +6,7 @@ import pytest
 
 from agentic_fleet import context
 from agentic_fleet.turns import Result, Turn
+from tests.faults.table import row
 from tests.script import answer
 from tests.web.site import site
 
@@ -21,6 +22,7 @@ async def test_a_sane_request_id_is_kept_and_another_replaced() -> None:
         assert missing.json()["request_id"] == missing.headers["x-request-id"] == "abc"
 
 
+@row(70)
 async def test_a_run_knows_the_request_that_started_it() -> None:
     seen: list[str | None] = []
 
@@ -36,6 +38,7 @@ async def test_a_run_knows_the_request_that_started_it() -> None:
     assert seen == ["who"]
 
 
+@row(72)
 async def test_what_nobody_expected_is_logged_once_and_answered_without_details(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

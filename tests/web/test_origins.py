@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.faults.table import row
 from tests.script import Paced
 from tests.web.site import site
 
@@ -9,6 +10,7 @@ FRIEND = "https://friend.example"
 ASK = "/api/chat/demo/stream?message=hello"
 
 
+@row(57)
 async def test_a_service_without_keys_answers_only_to_names_of_its_machine() -> None:
     async with site() as it:
         for host in ("localhost", "127.0.0.1:9", "[::1]:8000", "LOCALHOST:1"):
@@ -27,6 +29,7 @@ async def test_the_names_can_be_listed_and_are_free_when_keys_guard() -> None:
         assert (await it.http.get("/health", headers={"Host": "any.example"})).status_code == 200
 
 
+@row(57)
 async def test_no_link_is_made_from_the_name_in_the_request() -> None:
     async with site(insecure=True) as it:
         forged = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "gopher"}
@@ -41,6 +44,7 @@ async def test_no_link_is_made_from_the_name_in_the_request() -> None:
             assert "evil" not in answer.text + str(answer.headers)
 
 
+@row(58)
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 async def test_pages_of_a_listed_origin_may_ask_before_they_send(method: str) -> None:
     async with site(allowed_origins=(FRIEND,), api_keys=("alice:alice-0123456789",)) as it:
@@ -55,6 +59,7 @@ async def test_pages_of_a_listed_origin_may_ask_before_they_send(method: str) ->
         assert refused.status_code == 400 and "access-control-allow-origin" not in refused.headers
 
 
+@row(58)
 async def test_only_pages_of_listed_origins_may_read_answers_and_refusals() -> None:
     async with site(allowed_origins=(FRIEND,)) as it:
         for path in ("/api/v1/runs", "/nothing", ASK):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agentic_fleet.turns import Emit, Pause, PendingRequest, Result, Turn
+from tests.faults.table import row
 from tests.script import Paced, answer, token
 from tests.web.peer import chat
 from tests.web.site import Event, Reader, Site, site, types
@@ -99,6 +100,7 @@ async def test_any_json_is_a_response_and_reaches_the_workflow_and_the_readers_a
             assert json.loads(events[-2]["message"]) == given
 
 
+@row(24)
 async def test_a_request_is_answered_once() -> None:
     async with site(ask_first) as it:
         run = await waiting(it)
@@ -109,6 +111,7 @@ async def test_a_request_is_answered_once() -> None:
         assert (await it.read(path_of(run) + "/events"))[-2]["message"] == '"first"'
 
 
+@row(25)
 async def test_what_was_not_asked_cannot_be_answered() -> None:
     async with site(ask_first) as it:
         run = await waiting(it)
@@ -118,6 +121,7 @@ async def test_what_was_not_asked_cannot_be_answered() -> None:
         assert (await it.get(path_of(run)))["status"] == "waiting"
 
 
+@row(21)
 async def test_a_run_that_was_cancelled_while_it_waited_takes_no_answer() -> None:
     async with site(ask_first) as it:
         run = await waiting(it)

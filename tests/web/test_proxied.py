@@ -9,6 +9,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
+from tests.faults.table import row
 from tests.web.peer import Chat
 from tests.web.site import Site, site, types
 
@@ -50,6 +51,7 @@ async def test_a_trusted_proxy_says_who_asks_and_how() -> None:
         assert await who(it, {"X-Forwarded-Proto": "gopher"}) == ["http 127.0.0.1", "ws 127.0.0.1"]
 
 
+@row(56)
 @pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8",)])
 async def test_anybody_elses_forwarded_headers_are_ignored(trusted: tuple[str, ...]) -> None:
     async with site(more=WHO, trusted_proxies=trusted) as it:
@@ -62,6 +64,7 @@ async def test_headers_given_twice_are_one_list() -> None:
         assert (await it.http.get("/who", headers=twice)).json() == "http 203.0.113.9"
 
 
+@row(64)
 @pytest.mark.parametrize("asked", ["/fleet", ""])
 async def test_with_a_root_path_everything_works_with_and_without_it(asked: str) -> None:
     async with site(root_path="/fleet") as it:
@@ -104,6 +107,7 @@ async def test_without_a_root_path_there_is_none() -> None:
         assert index.json()["links"][0] == "/health"
 
 
+@row(57)
 async def test_a_forged_host_is_in_no_answer() -> None:
     forged = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
     async with site(root_path="/fleet", trusted_proxies=("127.0.0.1",)) as it:

@@ -6,6 +6,7 @@ import pytest
 
 from agentic_fleet.conversations import Conversation
 from agentic_fleet.turns import Ask
+from tests.faults.table import row
 from tests.script import Paced
 from tests.web.site import site, types
 
@@ -129,6 +130,7 @@ async def test_one_run_too_many_is_refused_with_a_time_to_come_back() -> None:
         assert refused.json()["title"] == "Too many runs"
 
 
+@row(18)
 async def test_a_cancelled_run_comes_back_final_and_stays_so() -> None:
     async with site(Paced()) as it:
         run = await it.start()
@@ -161,6 +163,7 @@ async def test_the_chat_form_of_cancel_names_the_run_and_its_conversation() -> N
         assert done.json() == {"status": "cancelled", "workflow_id": run["run_id"]}
 
 
+@row(40)
 async def test_the_same_idempotency_key_starts_one_run() -> None:
     async with site() as it:
         conversation = (await it.http.post("/api/v1/conversations")).json()["id"]

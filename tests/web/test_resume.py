@@ -8,6 +8,7 @@ import httpx
 
 from agentic_fleet.errors import ModelFailed
 from agentic_fleet.turns import Checkpoint, Emit, Pause, Result, Turn
+from tests.faults.table import row
 from tests.script import Paced, answer, token
 from tests.web.peer import chat
 from tests.web.site import Event, Site, seqs, site, types
@@ -69,6 +70,7 @@ async def test_a_resumption_can_be_answered_by_its_stream() -> None:
         assert (refused.status_code, refused.headers["content-type"]) == (409, "application/problem+json")
 
 
+@row(34)
 async def test_of_resumptions_at_once_one_is_accepted() -> None:
     script = Paced()
 

@@ -10,6 +10,7 @@ from websockets.typing import Origin
 
 from agentic_fleet.turns import Emit, Result, Turn
 from agentic_fleet.web.socket import WATCHED
+from tests.faults.table import row
 from tests.script import Paced, answer
 from tests.web.peer import chat
 from tests.web.site import Event, Site, seqs, site, types
@@ -122,6 +123,7 @@ BAD_FRAMES = [
 ]
 
 
+@row(54)
 async def test_a_bad_frame_is_answered_by_its_problem_and_the_socket_lives() -> None:
     async with site() as it, chat(it) as peer:
         for frame, status, field in BAD_FRAMES:
@@ -135,6 +137,7 @@ async def test_a_bad_frame_is_answered_by_its_problem_and_the_socket_lives() -> 
         assert await peer.hear() == {"type": "pong"}
 
 
+@row(54)
 async def test_a_burst_of_frames_is_answered_in_order() -> None:
     async with site() as it, chat(it) as peer:
         for _ in range(300):
@@ -180,6 +183,7 @@ async def test_silence_is_filled_with_heartbeats() -> None:
         assert beat["type"] == "heartbeat"
 
 
+@row(53)
 async def test_a_mute_peer_is_told_and_hung_up_on() -> None:
     async with site(first_frame=0.1) as it, chat(it) as peer:
         error = await peer.hear()
@@ -202,6 +206,7 @@ async def test_a_frame_that_is_too_big_ends_the_socket(frame: str | bytes) -> No
         assert await peer.closed() == 1009
 
 
+@row(2)
 async def test_a_peer_that_vanishes_stops_no_run_and_frees_its_place(caplog: pytest.LogCaptureFixture) -> None:
     script = Paced()
     async with site(script, max_streams=1) as it:
@@ -231,6 +236,7 @@ async def test_a_run_asked_to_do_so_lives_as_long_as_its_socket() -> None:
         assert (await it.get(f"/api/v1/runs/{run}"))["status"] == "cancelled"
 
 
+@row(6)
 async def test_a_peer_that_takes_no_bytes_is_cut_and_slows_nobody(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "agentic_fleet")
     script = Paced()
@@ -247,6 +253,7 @@ async def test_a_peer_that_takes_no_bytes_is_cut_and_slows_nobody(caplog: pytest
         assert "Traceback" not in caplog.text
 
 
+@row(51)
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1"])
 async def test_a_page_of_another_origin_is_refused_before_the_socket_opens(origin: str) -> None:
     async with site() as it:
@@ -259,6 +266,7 @@ async def test_a_page_of_another_origin_is_refused_before_the_socket_opens(origi
         assert json.loads(response.body or b"")["request_id"] == response.headers["x-request-id"]
 
 
+@row(51)
 async def test_pages_of_the_same_or_a_listed_origin_are_welcome() -> None:
     async with site(allowed_origins=("https://friend.example",)) as it:
         for origin in (None, it.url, "https://friend.example"):
@@ -268,6 +276,7 @@ async def test_pages_of_the_same_or_a_listed_origin_are_welcome() -> None:
                 assert peer.socket.response and peer.socket.response.headers["x-request-id"]
 
 
+@row(61)
 async def test_one_socket_too_many_is_refused_before_it_opens() -> None:
     async with site(max_streams=1) as it, chat(it):
         with pytest.raises(InvalidStatus) as refused:

@@ -13,6 +13,7 @@ from sse_starlette.sse import AppStatus
 
 from agentic_fleet.errors import StoreFailed
 from agentic_fleet.turns import Emit, Result, Turn
+from tests.faults.table import row
 from tests.script import Paced, answer, token
 from tests.web.site import Site, seqs, site, types
 
@@ -57,6 +58,7 @@ async def test_the_bytes_are_plain_frames_with_one_retry() -> None:
         assert [line.split(b": ")[0] for line in lines] == [b"id", b"data"] * 3
 
 
+@row(8)
 async def test_resuming_at_every_event_gives_exactly_the_rest() -> None:
     async with site() as it:
         run = await it.finished("a b c d e f g h")
@@ -68,6 +70,7 @@ async def test_resuming_at_every_event_gives_exactly_the_rest() -> None:
             assert await it.read(f"{path}?after={run['run_id']}:{k}") == whole[k:]
 
 
+@row(10)
 async def test_a_cursor_at_the_end_of_a_finished_run_stops_the_browser() -> None:
     async with site() as it:
         run = await it.finished()
@@ -75,6 +78,7 @@ async def test_a_cursor_at_the_end_of_a_finished_run_stops_the_browser() -> None
         assert (end.status_code, end.content) == (204, b"")
 
 
+@row(14)
 async def test_the_header_wins_over_the_query() -> None:
     async with site() as it:
         run = await it.finished()
@@ -154,6 +158,7 @@ async def test_heartbeats_are_lean_where_events_are() -> None:
         assert line == 'data: {"type":"heartbeat"}'
 
 
+@row(44, 49)
 async def test_no_text_can_tear_a_frame() -> None:
     text = 'a\u2028b\u2029c\u0085d\r\ne\n\ndata: f\x00g\ud83d "\U0001f600'
 
@@ -170,6 +175,7 @@ async def test_no_text_can_tear_a_frame() -> None:
         assert json.loads(bodies[1])["delta"] == text.replace("\ud83d", "\ufffd")
 
 
+@row(11)
 async def test_a_position_that_cannot_be_is_a_bad_request() -> None:
     async with site() as it:
         run = await it.finished()
@@ -185,6 +191,7 @@ async def test_a_position_that_cannot_be_is_a_bad_request() -> None:
                 assert answer.headers["content-type"] == "application/problem+json"
 
 
+@row(11)
 async def test_an_empty_header_is_no_position_and_an_empty_parameter_is_a_bad_one() -> None:
     async with site() as it:
         run = await it.finished()
@@ -195,6 +202,7 @@ async def test_an_empty_header_is_no_position_and_an_empty_parameter_is_a_bad_on
             assert (refused.status_code, refused.json()["detail"]) == (400, "Last-Event-ID: must be <run_id>:<seq>")
 
 
+@row(12)
 async def test_a_position_in_another_run_and_an_unknown_run_are_not_found() -> None:
     async with site() as it:
         run, other = await it.finished(), await it.finished()
@@ -223,6 +231,7 @@ async def test_head_gets_the_headers_and_no_stream() -> None:
         assert head.headers["content-type"].startswith("text/event-stream")
 
 
+@row(1, 15)
 async def test_a_reader_that_left_does_not_stop_the_run_nor_its_other_readers() -> None:
     script = Paced()
     async with site(script) as it:
@@ -238,6 +247,7 @@ async def test_a_reader_that_left_does_not_stop_the_run_nor_its_other_readers() 
             assert types(await stayer.rest()) == ["response.completed", "done"]
 
 
+@row(61)
 async def test_one_stream_too_many_is_refused_until_a_place_is_free() -> None:
     async with site(Paced(), max_streams=2) as it:
         run = await it.start()
@@ -293,6 +303,7 @@ async def mute_reader(it: Site, path: str) -> AsyncIterator[None]:
         yield
 
 
+@row(5)
 async def test_a_reader_that_takes_no_bytes_is_cut_and_slows_nobody(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "agentic_fleet")
     script = Paced()

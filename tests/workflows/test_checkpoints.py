@@ -23,6 +23,7 @@ from agentic_fleet.workflows.agents import Roster, load_roster
 from agentic_fleet.workflows.checkpoints import WORKFLOW, RunCheckpoints
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.messages import Begun
+from tests.faults.table import row
 from tests.workflows.team import (
     Notebook,
     Screen,
@@ -58,6 +59,7 @@ async def test_a_run_leaves_a_checkpoint_before_each_phase_and_none_after_the_la
     assert all(checkpoint.at > 1_600_000_000_000 for checkpoint in memory.kept.values())
 
 
+@row(33)
 @pytest.mark.parametrize(
     ("planned", "held_at", "reached", "still_to_do"),
     [
@@ -118,6 +120,7 @@ async def test_a_run_stopped_in_its_second_round_goes_on_there(fake: FakeOpenAI,
     assert again.thought("execution")["round"] == 2
 
 
+@row(35)
 @pytest.mark.parametrize(
     ("spoil", "says_what"),
     [
@@ -172,6 +175,7 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
+@row(35)
 async def test_loading_never_makes_what_is_not_registered(tmp_path: Path) -> None:
     mark = tmp_path / "exploded"
     bomb = base64.b64encode(pickle.dumps(Bomb(mark))).decode()

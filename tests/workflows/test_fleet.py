@@ -18,6 +18,7 @@ from agentic_fleet.workflows import fleet as fleet_module
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.fleet import open_fleet
 from agentic_fleet.workflows.messages import Begun
+from tests.faults.table import row
 from tests.workflows.team import (
     Screen,
     Script,
@@ -174,6 +175,7 @@ async def test_cancelling_while_the_run_does_not_take_events_ends_it(fake: FakeO
     assert fake.hangups == 1
 
 
+@row(70)
 async def test_runs_at_the_same_time_do_not_mix(fake: FakeOpenAI, endpoint: Endpoint) -> None:
     fleet = fleet_over(endpoint)
     teams = plan("sequential", "researcher", "writer")

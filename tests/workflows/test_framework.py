@@ -20,6 +20,7 @@ from agent_framework import (
 from agentic_fleet.errors import BadSetting
 from agentic_fleet.workflows import framework
 from agentic_fleet.workflows.framework import check_versions, owned_events
+from tests.faults.table import row
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ async def test_an_exception_of_the_consumer_ends_the_workflow_and_goes_on() -> N
     assert endless.ends == ["tidy"]
 
 
+@row(22)
 async def test_a_workflow_that_does_not_end_is_left_to_itself_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from agentic_fleet.events import StreamEventType
 from agentic_fleet.workflows.chat import CompletionsChatClient
 from agentic_fleet.workflows.tools import gate
 from agentic_fleet.workflows.tools.spec import ToolSpec
+from tests.faults.table import row
 from tests.workflows.tools import samples
 from tests.workflows.tools.play import AGENT, Scripted, opened, spec, stage
 
@@ -143,6 +144,7 @@ async def test_a_tool_that_takes_too_long_is_stopped_and_the_model_told() -> Non
         assert at.events[-1].error == "forever took longer than 0.05 s and was stopped."
 
 
+@row(20, 65)
 async def test_a_function_that_blocks_does_not_block_the_loop_and_its_late_result_is_dropped() -> None:
     async with stage([("block", {})], "done", block=spec("block", timeout=0.05)) as at:
         with anyio.fail_after(5):
@@ -174,6 +176,7 @@ async def test_an_unexpected_exception_is_named_but_not_quoted(caplog: pytest.Lo
     assert "tool crash failed: ValueError" in caplog.text
 
 
+@row(23)
 async def test_a_tool_cannot_end_the_process() -> None:
     async with stage([("leave", {})], "done", leave=spec("leave")) as at:
         assert await at.turn() == "done"
