@@ -19,6 +19,9 @@ BESIDES = 262_144
 """Bytes of a request that are not its body: request line, headers, the marks of chunks, trailers. One read more may be
 taken. A URL may have 65,535 of them."""
 
+HANG_UP = "agentic_fleet.hang_up"
+"""The ASGI extension by which an app closes the connection under an answer that it cannot finish."""
+
 
 LINGER = 3.0
 """Seconds in which the rest of a body that nobody reads is thrown away; then the connection is closed all the same."""
@@ -38,6 +41,13 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._expect_head()
 
+    def hang_up(self) -> None:
+        """End an answer in the middle, without a word in the log. What is under way may still arrive: a slow reader
+        gets further by it, and the kernel frees what a stalled one never takes (listener.py)."""
+        self.cycle.disconnected = True  # for uvicorn, an unfinished answer is a failure of the app
+        self.cycle.message_event.set()
+        self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.cancel()
         if self._lingering:
@@ -52,6 +62,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {HANG_UP: {"call": self.hang_up}}
         self._besides = 0
         self._whole = False
         self._expect_head()

@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import anyio
-from sse_starlette.sse import SendTimeoutError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -21,7 +20,7 @@ from agentic_fleet.turns import LIVE, Ask, RunStatus
 from agentic_fleet.web import views, wire
 from agentic_fleet.web.pacing import Pace
 from agentic_fleet.web.parts import Parts, parts_of, streams_of
-from agentic_fleet.web.tail import Tail, event_stream
+from agentic_fleet.web.tail import EventStream, Tail
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +57,7 @@ class ChatSSEHandler:
                 return await Response(status_code=204)(scope, receive, send)
             with watch:
                 tail = Tail(watch, self._settings.heartbeat)
-                stream = event_stream(self._chunks(watch, tail), tail, self._settings)
-                try:
-                    await stream(scope, receive, send)
-                except SendTimeoutError:
-                    logger.info("cut a reader that took no bytes for %g s", self._settings.send_timeout)
+                await EventStream(self._chunks(watch, tail), tail, self._settings)(scope, receive, send)
 
     async def _chunks(self, watch: Watch, tail: Tail) -> AsyncIterator[bytes]:
         """The log as ready bytes. No scope is held over a `yield`."""

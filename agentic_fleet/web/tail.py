@@ -1,13 +1,18 @@
 """What an open stream waits for: the next records of its run, a silence, or the server's shutdown."""
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import anyio
-from sse_starlette.sse import EventSourceResponse
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.types import Receive, Scope, Send
 
+from agentic_fleet.connection import HANG_UP
 from agentic_fleet.events import Record
 from agentic_fleet.runs import Watch
 from agentic_fleet.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 FAREWELL = 2.0
 """Seconds a stream gets to end properly when a server that owns the signals shuts down."""
@@ -36,20 +41,32 @@ class Tail:
             self._silence.cancel("the server is shutting down")
 
 
-def event_stream(
-    chunks: AsyncIterator[bytes], tail: Tail, settings: Settings, headers: Mapping[str, str] | None = None
-) -> EventSourceResponse:
-    """The response that sends `chunks`, which are ready frames, until they end, the client leaves, or the server does.
+class EventStream(EventSourceResponse):
+    """Sends ready frames until they end, the client leaves, or the server does. A client that takes no bytes for
+    `send_timeout` is hung up on."""
 
-    Serving it raises SendTimeoutError when the client takes no bytes for `send_timeout`.
-    """
-    return EventSourceResponse(
-        chunks,
-        headers={"Cache-Control": "no-cache, no-transform", **(headers or {})},
-        ping=0,  # its pings are comments, which EventSource does not show to pages
-        sep="\n",
-        send_timeout=settings.send_timeout,
-        data_sender_callable=tail.leave_at_shutdown,
-        shutdown_event=tail.shutdown,
-        shutdown_grace_period=FAREWELL,
-    )
+    def __init__(
+        self,
+        chunks: AsyncIterator[bytes],
+        tail: Tail,
+        settings: Settings,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            chunks,
+            headers={"Cache-Control": "no-cache, no-transform", **(headers or {})},
+            ping=0,  # its pings are comments, which EventSource does not show to pages
+            sep="\n",
+            send_timeout=settings.send_timeout,
+            data_sender_callable=tail.leave_at_shutdown,
+            shutdown_event=tail.shutdown,
+            shutdown_grace_period=FAREWELL,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            logger.info("cut a reader that took no bytes for %g s", self.send_timeout)
+            if close := scope.get("extensions", {}).get(HANG_UP):
+                close["call"]()

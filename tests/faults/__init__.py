@@ -1,1 +1,1 @@
-"""What goes wrong, on purpose: broken wires, silent peers, killed processes, full disks; and what must hold all the same."""
+"""What goes wrong, on purpose: broken wires, silent peers, killed processes, full disks; and what must still hold."""

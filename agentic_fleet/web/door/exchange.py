@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import anyio
-from sse_starlette.sse import SendTimeoutError
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
@@ -21,7 +20,7 @@ from agentic_fleet.web.door.refusals import Refusal
 from agentic_fleet.web.door.told import Answer, Outcome, outcome, read, thought
 from agentic_fleet.web.parts import parts_of, streams_of
 from agentic_fleet.web.problems import kind_of
-from agentic_fleet.web.tail import Tail, event_stream
+from agentic_fleet.web.tail import EventStream, Tail
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +85,8 @@ class Exchange:
     async def _stream(self, watch: Watch, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
         settings = self._parts.settings
         tail = Tail(watch, settings.heartbeat)
-        stream = event_stream(self._chunks(watch, tail, dialect), tail, settings, _named(watch))
-        try:
-            await stream(scope, receive, send)
-        except SendTimeoutError:
-            logger.info("cut a reader that took no bytes for %g s", settings.send_timeout)
+        stream = EventStream(self._chunks(watch, tail, dialect), tail, settings, _named(watch))
+        await stream(scope, receive, send)
 
     async def _chunks(self, watch: Watch, tail: Tail, dialect: Dialect) -> AsyncIterator[bytes]:
         """The run as ready frames. No scope is held over a `yield`."""
