@@ -17,7 +17,7 @@ import anyio
 import uvicorn
 
 from agentic_fleet import __version__
-from agentic_fleet.connection import Connection
+from agentic_fleet.connection import Connection, Socket
 from agentic_fleet.errors import BadSetting, FleetError, innermost
 from agentic_fleet.home import open_home
 from agentic_fleet.learning import open_learning
@@ -150,7 +150,7 @@ async def serve(settings: Settings) -> None:
     async with anyio.create_task_group() as process:
         signals = Signals(settings.drain_grace, process.cancel_scope)
         process.start_soon(signals.obey)
-        with listen(settings.host, settings.port) as (listener, url):
+        with listen(settings.host, settings.port, settings.send_timeout) as (listener, url):
             async with open_parts(settings) as parts:
                 server = Server(_config(settings, parts), url, keys=bool(settings.api_keys))
                 signals.running(parts.runs, server)
@@ -162,6 +162,7 @@ def _config(settings: Settings, parts: Parts) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(lambda: nullcontext(parts)),
         http=Connection,
+        ws=Socket,
         log_config=None,
         access_log=False,  # URLs hold questions
         server_header=False,

@@ -1,7 +1,8 @@
-"""A server's HTTP connection that bounds what a peer may send, and for how long, and parts from it politely.
+"""A server's connections, with bounds for what a peer may send and leave unread, and a polite parting.
 
-uvicorn with httptools reads headers of any size for any time, in memory. A proxy in front refuses both before; this is
-for those who reach the service without one. Bodies are bounded where they are read (web/wire.py).
+uvicorn with httptools reads headers of any size for any time, in memory, and answers any number of pings whose pongs
+nobody reads. A proxy in front refuses the former before; this is for those who reach the service without one. Bodies
+are bounded where they are read (web/wire.py).
 
 A request can be answered before its body is through: refused, for example. To close then would break the connection
 under a peer that is still sending, and it might never read the answer (RFC 9112, section 9.6): so the rest is taken and
@@ -12,12 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEAD_TIME = 10.0
 """Seconds for the request line and the headers, from the connection's or the request's first byte on."""
 BESIDES = 262_144
 """Bytes of a request that are not its body: request line, headers, the marks of chunks, trailers. One read more may be
 taken. A URL may have 65,535 of them."""
+PONG = b"\x8a"
+"""How such a frame begins."""
 
 HANG_UP = "agentic_fleet.hang_up"
 """The ASGI extension by which an app closes the connection under an answer that it cannot finish."""
@@ -132,3 +136,27 @@ class _Parting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """A WebSocket that answers the newest of the pings that come while its peer reads nothing (RFC 6455, 5.5.3)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pong = b""
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+            return
+        for frame in self.conn.data_to_send():  # all that one packet has caused
+            if frame[:1] == PONG:
+                self._pong = frame
+            else:
+                self.transport.write(frame)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._pong:
+            self.transport.write(self._pong)
+            self._pong = b""

@@ -10,24 +10,26 @@ from contextlib import contextmanager
 
 from agentic_fleet.errors import BadSetting
 
-UNREAD = 30_000
-"""Milliseconds that sent bytes may stay unacknowledged. Its price: a floor of a few kB/s under a reader's speed."""
 SEND_BUFFER = 131_072
 """Bytes of kernel memory a stalled reader can hold; the default grows to several MB."""
 
 # TCP_NODELAY: without it, answers on a kept connection wait 40 ms for the peer's delayed acknowledgement.
-_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": UNREAD}
+_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 @contextmanager
-def listen(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
-    """A bound socket and its URL; port 0 takes a free one. BadSetting when the address cannot be had."""
+def listen(host: str, port: int, unread: float) -> Iterator[tuple[socket.socket, str]]:
+    """A bound socket and its URL; port 0 takes a free one. BadSetting when the address cannot be had.
+
+    `unread` is how many seconds sent bytes may stay unacknowledged. Its price: a floor of a few kB/s (for 30 s) under
+    a reader's speed.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _OPTIONS.items():
+        for option, value in {**_OPTIONS, "TCP_USER_TIMEOUT": int(unread * 1000)}.items():
             if hasattr(socket, option):
                 listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         try:

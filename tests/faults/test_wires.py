@@ -141,7 +141,7 @@ class TestWires:
             run_id = (await it.start())["run_id"]
             paced.step(*["x" * 1000] * 200)
             paced.finish()
-            wire.speed = 200_000
+            wire.speed = 500_000
             while not seen or seen[-1]["type"] != "done":
                 await read(there, run_id, transport, seen)
             assert_whole(seen, run_id)

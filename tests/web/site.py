@@ -14,7 +14,7 @@ from httpx_sse import EventSource
 from starlette.routing import BaseRoute
 
 from agentic_fleet.about import AgentCard, Check
-from agentic_fleet.connection import Connection
+from agentic_fleet.connection import Connection, Socket
 from agentic_fleet.learning import open_learning
 from agentic_fleet.learning.introspection import Introspection
 from agentic_fleet.learning.jobs import Jobs
@@ -197,6 +197,7 @@ async def site(
     app.router.routes.extend(more)
     as_deployed: dict[str, Any] = {
         "http": Connection,
+        "ws": Socket,
         "proxy_headers": False,
         "ws_max_size": settings.max_body,
         "ws_per_message_deflate": False,

@@ -121,3 +121,23 @@ async def test_pings_are_answered_and_are_no_first_frame() -> None:
         await stream.send(frame(PING, b"are you there"))
         assert b"are you there" in await stream.receive()
         assert await close_code(stream) == 1008
+
+
+@row(52)
+async def test_of_a_flood_of_pings_the_last_is_answered_and_few_others_while_nobody_reads() -> None:
+    pings = 200_000  # 25 MB: more than the kernel takes
+    paced = Paced()
+    async with site(paced, patience=30) as it, chat(it) as honest, raw(it) as stream:
+        await honest.say({"type": "task", "message": "hi"})
+        assert (await honest.hear())["type"] == "connected"
+        for start in range(0, pings, 1000):
+            await stream.send(b"".join(frame(PING, b"%0119d" % number) for number in range(start, start + 1000)))
+        paced.step("still here")
+        assert (await honest.hear())["delta"] == "still here"
+        wire, pongs, last = BufferedByteReceiveStream(stream), 0, b""
+        while last != b"%0119d" % (pings - 1):
+            head, size = await wire.receive_exactly(2)
+            assert (head, size) == (0x8A, 119)
+            last, pongs = await wire.receive_exactly(size), pongs + 1
+        assert pongs < pings / 2
+        paced.finish()
