@@ -1,0 +1,29 @@
+"""What a running service holds, seen from outside."""
+
+import os
+from pathlib import Path
+
+import anyio.lowlevel
+
+from agentic_fleet.testing import Fleet
+
+
+def descriptors(fleet: Fleet) -> int:
+    return len(os.listdir(f"/proc/{fleet.pid}/fd"))
+
+
+def resident(fleet: Fleet) -> int:
+    """Bytes of its memory that are in use."""
+    pages = int(Path(f"/proc/{fleet.pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def metric(fleet: Fleet, name: str) -> float:
+    lines = (await fleet.http.get("/metrics")).text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+
+async def streams_are(fleet: Fleet, count: int) -> None:
+    """Return when so many streams and sockets are open; the caller bounds the wait."""
+    while await metric(fleet, "fleet_streams_open") != count:
+        await anyio.lowlevel.checkpoint()
