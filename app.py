@@ -10,6 +10,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 
@@ -37,6 +39,8 @@ logger = logging.getLogger("agentic_fleet")
 
 LAST_WRITES = 5
 """Seconds in which streams must have written their last events once the runs are through."""
+LEAVE = 2
+"""Seconds for what is left when everything is closed: a tool may swallow its cancellation, and would be waited for."""
 
 
 @asynccontextmanager
@@ -156,6 +160,15 @@ async def serve(settings: Settings) -> None:
                 signals.running(parts.runs, server)
                 await server.serve(sockets=[listener])
         process.cancel_scope.cancel("served")
+    threading.Thread(target=_leave, name="leave", daemon=True).start()
+
+
+def _leave() -> None:
+    """End the process, if it is still there then."""
+    time.sleep(LEAVE)
+    logger.warning("left without what did not end: a tool, most likely")
+    logging.shutdown()
+    os._exit(0)
 
 
 def _config(settings: Settings, parts: Parts) -> uvicorn.Config:
