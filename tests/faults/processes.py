@@ -1,8 +1,10 @@
 """What a running service holds, seen from outside."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import anyio.lowlevel
 
 from agentic_fleet.testing import Fleet
@@ -27,3 +29,12 @@ async def streams_are(fleet: Fleet, count: int) -> None:
     """Return when so many streams and sockets are open; the caller bounds the wait."""
     while await metric(fleet, "fleet_streams_open") != count:
         await anyio.lowlevel.checkpoint()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Look at something that tells nobody when it changes, a file for example."""
+    with anyio.fail_after(30):
+        while True:
+            if holds():
+                return
+            await anyio.sleep(0.01)

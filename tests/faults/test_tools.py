@@ -12,6 +12,7 @@ import pytest
 
 from agentic_fleet.testing import Body, Event, Events, Fleet, Reply, Run, ScriptedModel, answer, collect, running_fleet
 from agentic_fleet.testing import watch as watch_events
+from tests.faults.processes import until
 from tests.faults.table import row
 
 TEAM = """
@@ -55,9 +56,7 @@ class Place:
         (self.folder / "gate").touch()
 
     async def noted(self, word: str) -> None:
-        with anyio.fail_after(30):
-            while word not in self.notes:
-                await anyio.sleep(0.01)
+        await until(lambda: word in self.notes)
 
 
 @pytest.fixture
@@ -96,9 +95,7 @@ async def test_while_tools_block_others_work_and_health_and_heartbeats_come(plac
         blocked = [await fleet.start("Please block", mode="fast") for _ in range(5)]
         for run in blocked:
             await told(fleet, run, ["tool.call"])
-        with anyio.fail_after(30):
-            while place.notes.count("blocking") < 5:
-                await anyio.sleep(0.01)
+        await until(lambda: place.notes.count("blocking") == 5)
         assert (await fleet.get("/health"))["status"] == "ok"
         assert (await collect(fleet, "Go on", mode="fast")).ending
         async with fleet.http.stream("GET", f"/api/v1/runs/{blocked[0].run_id}/events") as stream:

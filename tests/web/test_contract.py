@@ -15,6 +15,7 @@ import pytest
 from agentic_fleet.errors import ModelFailed
 from agentic_fleet.events import ENDINGS, StreamEventType, classify_event
 from agentic_fleet.turns import Emit, Result, Turn
+from tests.faults.extent import times
 from tests.faults.table import row
 from tests.script import Act, Paced, answer, asking, echo, question, token
 from tests.web.site import Event, Site, seqs, site, types
@@ -169,9 +170,10 @@ class TestContract:
     async def test_a_cancel_that_races_the_end_leaves_one_ending(
         self, transport: Transport, where: dict[str, Any]
     ) -> None:
+        """FLEET_FULL=1: 1,000 times."""
         endings = set()
-        async with site(**where) as it:
-            for place in range(60):
+        async with site(patience=times(10, 300), **where) as it:
+            for place in range(times(60, 1000)):
                 run_id = (await it.start("a b c"))["run_id"]
                 for _ in range(place % 12):
                     await anyio.lowlevel.checkpoint()
@@ -205,6 +207,19 @@ class TestContract:
             told = [event["data"]["response"] for event in events if event.get("kind") == "response"]
             assert told == [response, "then go on"]
             assert await respond(it, run_id, "q1", response) == 409
+
+    @row(27)
+    async def test_an_answer_is_taken_before_anybody_has_read_its_question(
+        self, transport: Transport, where: dict[str, Any]
+    ) -> None:
+        async with site(asking(question("q1")), **where) as it:
+            run_id = (await it.start())["run_id"]
+            while await respond(it, run_id, "q1", "red") == 404:  # not asked yet
+                pass
+            async with transport.follow(it, run_id) as reader:
+                events = await reader.rest()
+            assert_whole(events, run_id)
+            assert [event["kind"] for event in events if "kind" in event] == ["request", "response"]
 
     @row(44)
     async def test_what_a_model_writes_never_breaks_a_frame(self, transport: Transport, where: dict[str, Any]) -> None:
