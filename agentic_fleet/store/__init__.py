@@ -95,7 +95,8 @@ class Store(Protocol):
         limit: int,
         offset: int = 0,
     ) -> list[RunState]:
-        """Newest first; of everybody without `owner`."""
+        """Newest first; of everybody without `owner`. Of a conversation: the last to begin first, whatever the clock
+        said."""
         ...
 
     async def events(self, run_id: str, *, after: int, limit: int) -> list[Record]:

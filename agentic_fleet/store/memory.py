@@ -144,7 +144,9 @@ class MemoryStore:
             and (statuses is None or run.status in statuses)
             and conversation_id in (None, run.conversation_id)
         ]
-        return sorted(found, key=lambda run: run.created_at, reverse=True)[offset : offset + limit]
+        if conversation_id is None:
+            found.sort(key=lambda run: run.created_at, reverse=True)
+        return found[offset : offset + limit]
 
     async def events(self, run_id: str, *, after: int, limit: int) -> list[Record]:
         log = self._events.get(run_id, {})

@@ -131,7 +131,9 @@ def page(
 ) -> list[RunState]:
     where, values = ["TRUE"], list[str | int]()
     if owner is not None:
-        where.append("owner = ?")
+        where.append(
+            "owner = ?" if conversation_id is None else "+owner = ?"
+        )  # + : not by an index; the other is better
         values.append(owner)
     if statuses is not None:
         where.append(f"status IN ({', '.join('?' * len(statuses))})")
@@ -139,7 +141,9 @@ def page(
     if conversation_id is not None:
         where.append("conversation_id = ?")
         values.append(conversation_id)
-    sql = f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY created_at DESC, position DESC LIMIT ? OFFSET ?"
+    # Of a conversation, the newest is the one that began last: clocks are set back.
+    order = "created_at DESC, position DESC" if conversation_id is None else "position DESC"
+    sql = f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ? OFFSET ?"
     return [_state(row) for row in db.execute(sql, (*values, limit, offset))]
 
 

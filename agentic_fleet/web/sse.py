@@ -148,7 +148,7 @@ async def _repeated(parts: Parts, conversation_id: str, ask: Ask) -> str | None:
     Not one that was cancelled: a page closes its stream when it cancels, and asking again then means it.
     """
     for state in await parts.runs.page(conversation_id=conversation_id, limit=1):
-        recent = state.completed_at is not None and events.now() - state.completed_at < RECENT
+        recent = state.completed_at is not None and abs(events.now() - state.completed_at) < RECENT
         unread = recent and not state.done_read and state.status is not RunStatus.CANCELLED
         if state.task == ask.message and (state.status in LIVE or unread):
             return state.run_id
