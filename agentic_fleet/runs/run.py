@@ -246,7 +246,9 @@ class Run:
                 last = await self._record_ending(ending)
             self.recorded = last is not None
             if last is None:
-                lost = self._error("The store failed: the end of this run could not be kept.")
+                lost = ending[0]
+                if lost.type is not StreamEventType.ERROR:  # nothing is claimed that is not kept
+                    lost = self._error("The store failed: the end of this run could not be kept.")
                 last = lost, *number((lost, DONE), self.state)
             event, records, state = last
             await self._followers.on_ending((event, DONE), outcome(event, state, self._failure))
