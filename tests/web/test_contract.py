@@ -34,6 +34,11 @@ async def stumble(turn: Turn, emit: Emit) -> Result:
     raise ZeroDivisionError("how we are built")
 
 
+async def never(turn: Turn, emit: Emit) -> Result:
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
 def assert_whole(events: list[Event], run_id: str) -> None:
     """The log from its start, every event once, one ending, then `done`, then nothing."""
     assert [event["id"] for event in events] == [f"{run_id}:{seq}" for seq in range(1, len(events) + 1)]
@@ -64,7 +69,7 @@ class TestContract:
             (stumble, "error", "failed", {}),
             (asking(question("q")), "suspended", "suspended", {"input_timeout": 0.05}),
             (asking(question("q")), "error", "failed", {"input_timeout": 0.05, "enable_checkpointing": False}),
-            (Paced(), "error", "failed", {"run_timeout": 0.2}),
+            (never, "error", "failed", {"run_timeout": 0.2}),
         ],
         ids=["completed", "failed", "stumbled", "suspended", "unanswered", "timed out"],
     )
