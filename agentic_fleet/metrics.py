@@ -92,6 +92,12 @@ class Metrics:
         self._lag = Histogram(
             "fleet_loop_lag_seconds", "How late the event loop wakes a task", buckets=_SHORT, registry=registry
         )
+        tasks = Gauge(
+            "fleet_tasks",
+            "Tasks of the event loop: they follow runs and streams, and do not pile up",
+            registry=registry,
+        )
+        tasks.set_function(lambda: len(anyio.get_running_tasks()))
         self._requests = Counter(
             "fleet_http_requests", "Requests answered", ["method", "route", "status"], registry=registry
         )
