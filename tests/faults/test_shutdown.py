@@ -181,18 +181,24 @@ command = ["sh", "-c", "touch STARTED; exec sleep 60"]
 
 
 @row(31)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_it_starts_ends_it_without_a_trace(tmp_path: Path, number: signal.Signals) -> None:
-    """It is held up by a tool's server that says nothing."""
-    started = tmp_path / "started"
-    (tmp_path / "team.toml").write_text(SLOW_START.replace("STARTED", str(started)), encoding="utf-8")
-    settings = {"model": "scripted", "openai_base_url": "http://127.0.0.1:1/v1", "roster": tmp_path / "team.toml"}
-    process = Process((str(APP),), environment(tmp_path, settings))
+def test_a_signal_while_it_starts_ends_it_without_a_trace(tmp_path: Path) -> None:
+    """Two of them, held up by a tool's server that says nothing."""
+    started = {number: _begun(tmp_path / number.name) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        while not started.exists():
-            assert process.exit_code is None, process.output
-        process.signal(number)
-        assert process.wait(30) == 0
-        assert "Traceback" not in process.output and "ERROR" not in process.output
+        for number, process in started.items():
+            while not (tmp_path / number.name / "started").exists():
+                assert process.exit_code is None, process.output
+            process.signal(number)
+        for process in started.values():
+            assert process.wait(30) == 0
+            assert "Traceback" not in process.output and "ERROR" not in process.output
     finally:
-        process.end()
+        for process in started.values():
+            process.end()
+
+
+def _begun(home: Path) -> Process:
+    home.mkdir()
+    (home / "team.toml").write_text(SLOW_START.replace("STARTED", str(home / "started")), encoding="utf-8")
+    settings = {"model": "scripted", "openai_base_url": "http://127.0.0.1:1/v1", "roster": home / "team.toml"}
+    return Process((str(APP),), environment(home, settings))
