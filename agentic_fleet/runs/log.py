@@ -52,7 +52,7 @@ class RunLog:
         if after + 1 >= first:
             start = after + 1 - first
             return self._window[start : start + BATCH]
-        return await self._store.events(self.run_id, after=after, limit=BATCH)
+        return _bounded(await self._store.events(self.run_id, after=after, limit=BATCH))
 
     def _trim(self) -> None:
         drop = 0
@@ -64,3 +64,13 @@ class RunLog:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def _bounded(records: Sequence[Record]) -> Sequence[Record]:
+    """As many of them as the window could hold: a reader that stalls holds what it was given."""
+    size = 0
+    for place, record in enumerate(records, 1):
+        size += len(record.body)
+        if size > WINDOW:
+            return records[:place]
+    return records

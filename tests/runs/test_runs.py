@@ -12,7 +12,7 @@ import pytest
 
 from agentic_fleet.conversations import Message
 from agentic_fleet.errors import BadCursor, Conflict, Draining, FleetError, NotFound, StoreFailed, TooManyRuns
-from agentic_fleet.events import StreamEvent, StreamEventType
+from agentic_fleet.events import Record, StreamEvent, StreamEventType
 from agentic_fleet.runs import Runs
 from agentic_fleet.runs.endings import number
 from agentic_fleet.settings import Settings
@@ -122,6 +122,31 @@ async def test_readers_far_behind_the_window_read_from_the_store(
             paced.finish()
             events = await rest(watch)
         assert text(events) == "".join(f"{i} " for i in range(300))
+
+
+@row(5, 6)
+async def test_a_reader_is_given_so_many_bytes_at_once_whichever_way(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds them for as long as its peer takes none."""
+    monkeypatch.setattr("agentic_fleet.runs.log.WINDOW", 10_000)
+
+    async def talk(turn: Turn, emit: Emit) -> Result:
+        for _ in range(50):
+            await emit(token("x" * 3_000))
+        return answer("That is all.")
+
+    async with running(open_store, Script(talk)) as (runs, _):
+        state = await ask(runs)
+        with anyio.fail_after(10):
+            await runs.idle()
+            watch = await runs.watch(state.run_id)
+            sizes, records = [], list[Record]()
+            while part := await watch.next():
+                sizes.append(sum(len(record.body) for record in part))
+                records += part
+        assert [record.seq for record in records] == list(range(1, 54))
+        assert max(sizes) < 10_000 + 3_500
 
 
 @pytest.mark.parametrize("after", [-1, 99, 10**30])
