@@ -59,7 +59,11 @@ async def read(there: Site, run_id: str, transport: Transport, seen: list[Event]
 class TestWires:
     @pytest.fixture
     def where(self, kept: str, tmp_path: Path) -> dict[str, Any]:
-        return {"file": tmp_path / "fleet.db" if kept == "sqlite" else None, "patience": times(20, 600)}
+        return {
+            "file": tmp_path / "fleet.db" if kept == "sqlite" else None,
+            "patience": times(20, 600),
+            "frame_rate": 0,
+        }
 
     @row(1, 2)
     @pytest.mark.parametrize("end", ["cut", "reset"])

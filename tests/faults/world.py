@@ -114,7 +114,7 @@ class World:
 
     @asynccontextmanager
     async def life(self) -> AsyncIterator[None]:
-        knobs: dict[str, Any] = {"patience": 600, "run_rate": 0, "max_runs": 100, "heartbeat": 0.05}
+        knobs: dict[str, Any] = {"patience": 600, "run_rate": 0, "frame_rate": 0, "max_runs": 100, "heartbeat": 0.05}
         async with site(self.puppets, file=self._file, **knobs) as self.it, relay(self.it.url) as self._wire:
             async with seen_at(self.it, self._wire.url) as self._there, anyio.create_task_group() as self._tasks:
                 yield

@@ -177,7 +177,7 @@ class TestContract:
     ) -> None:
         """FLEET_FULL=1: 1,000 times."""
         endings = set()
-        async with site(patience=times(10, 300), **where) as it:
+        async with site(patience=times(10, 300), run_rate=0, frame_rate=0, **where) as it:
             for place in range(times(60, 1000)):
                 run_id = (await it.start("a b c"))["run_id"]
                 for _ in range(place % 12):
