@@ -18,6 +18,7 @@ ROOMS = {
     "sklearn": {"workflows"},
     "xllamacpp": {"workflows"},
     "mcp": {"workflows"},
+    "opentelemetry": {"workflows"},
     "sqlite3": {"store"},
     "prometheus_client": {"metrics.py"},
     "opentelemetry": {"workflows", "spans.py"},
