@@ -17,7 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from agentic_fleet import context, jsontext
 from agentic_fleet.conversations import Message
 from agentic_fleet.errors import Conflict, FleetError, NotFound, StoreFailed, TimedOut, innermost
-from agentic_fleet.events import Record, StreamEvent, StreamEventType
+from agentic_fleet.events import TOKENS, Record, StreamEvent, StreamEventType
 from agentic_fleet.runs.audience import Audience
 from agentic_fleet.runs.endings import CUT_SHORT, DONE, SUSPENDED, Ending, Reason, completed, number, outcome, stopped
 from agentic_fleet.runs.limits import Limits
@@ -222,20 +222,22 @@ class Run:
 
     async def _record(self, events: MemoryObjectReceiveStream[StreamEvent]) -> None:
         """Store, then show, everything that waits at once, until the workflow is through."""
-        with events:
+        # Shielded: a commit that nobody heard of would leave the store ahead of the log. It ends with its stream.
+        with events, anyio.CancelScope(shield=True) as patience:
             async for event in events:
                 batch = [event]
                 with suppress(anyio.WouldBlock, anyio.EndOfStream):
                     while len(batch) < WAITING_EVENTS:
                         batch.append(events.receive_nowait())
-                # Shielded: a commit that nobody heard of would leave the store ahead of the log.
-                with anyio.move_on_after(STORE_PATIENCE, shield=True) as patience:
-                    records, state = number(batch, self.state)
-                    await self._append(records, state)
-                    self._show(records, state)
-                if patience.cancelled_caught:
-                    raise StoreFailed("The store did not answer.")
+                records, state = number(batch, self.state)
+                changed = any(event.type not in TOKENS for event in batch)
+                patience.deadline = anyio.current_time() + STORE_PATIENCE
+                await self._append(records, state if changed else None)
+                patience.deadline = math.inf
+                self._show(records, state)
                 await self._followers.on_events(batch)
+        if patience.cancelled_caught:
+            raise StoreFailed("The store did not answer.")
 
     async def _end(self, ending: Ending) -> None:
         """Keep the ending, tell those who follow the run, show it, close the log. What the store did not keep is not
@@ -280,9 +282,9 @@ class Run:
         self._recorded.set()
         self._recorded = anyio.Event()
 
-    async def _append(self, records: Sequence[Record], state: RunState, answer: Message | None = None) -> None:
+    async def _append(self, records: Sequence[Record], state: RunState | None, answer: Message | None = None) -> None:
         with suppress(NotFound):  # its conversation was dropped meanwhile: nobody will ask for it
-            await self._store.append(state.run_id, records, state=state, answer=answer)
+            await self._store.append(self.state.run_id, records, state=state, answer=answer)
 
     async def _leave_with_audience(self, until: anyio.CancelScope) -> None:
         with until:

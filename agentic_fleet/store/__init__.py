@@ -69,9 +69,10 @@ class Store(Protocol):
         ...
 
     async def append(
-        self, run_id: str, records: Sequence[Record], *, state: RunState, answer: Message | None = None
+        self, run_id: str, records: Sequence[Record], *, state: RunState | None, answer: Message | None = None
     ) -> None:
-        """Keep events, the run's state after them, and the assistant's message, in one step.
+        """Keep events, the run's state after them, and the assistant's message, in one step. Without `state` the
+        events have changed nothing but the run's `last_seq`; this is cheap, for tokens.
 
         Calls that wait at the same time share a transaction; one that fails does not spoil its neighbours.
         What the run was asked does not change. A run that is now COMPLETED loses its checkpoints and steps.

@@ -102,9 +102,10 @@ class MemoryStore:
         return run
 
     async def append(
-        self, run_id: str, records: Sequence[Record], *, state: RunState, answer: Message | None = None
+        self, run_id: str, records: Sequence[Record], *, state: RunState | None, answer: Message | None = None
     ) -> None:
         kept = await self.run(run_id)
+        state = state or replace(kept, last_seq=records[-1].seq)
         if state.status in LIVE and kept.status not in LIVE:
             self._check_no_live_run(kept.conversation_id)
         log, new = self._events[run_id], {record.seq: record for record in records}

@@ -35,7 +35,11 @@ _JSON: dict[str, msgspec.json.Decoder[Any]] = {
     "answers": msgspec.json.Decoder(dict[str, Any]),
 }
 """The columns that hold JSON, and how to read them."""
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM runs"
+_LAST_SEQ = "(SELECT ifnull(max(seq), 0) FROM events WHERE events.run_id = runs.run_id) AS last_seq"
+"""Where the log ends. The column is of no use: it would have to be written again with every token."""
+_SELECT = f"SELECT {', '.join(_LAST_SEQ if name == 'last_seq' else name for name in _COLUMNS)} FROM runs"
+_ROWS = 128
+"""Rows of one INSERT at most: 384 variables, a third of what the oldest builds of SQLite allow."""
 
 
 def add(
@@ -88,13 +92,34 @@ def append(
     db: sqlite3.Connection, run_id: str, records: Sequence[Record], state: RunState, answer: Message | None
 ) -> None:
     _update(db, run_id, state)
-    rows = [(run_id, record.seq, record.body) for record in records]
-    db.executemany("INSERT INTO events (run_id, seq, body) VALUES (?, ?, ?)", rows)
+    _insert(db, [(run_id, record.seq, record.body) for record in records])
     if answer:
         conversations.insert_message(db, answer)
         conversations.touch(db, answer.conversation_id, state.owner, answer.created_at)
     if state.status is RunStatus.COMPLETED:
         progress.forget(db, run_id)
+
+
+def go_on(db: sqlite3.Connection, parts: Sequence[tuple[str, Sequence[Record]]]) -> None:
+    """Events of any number of runs, which change nothing else about them. NotFound when one of the runs is gone."""
+    try:
+        _insert(db, [(run_id, record.seq, record.body) for run_id, records in parts for record in records])
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            raise NotFound("There is no such run.") from None
+        raise
+
+
+def _insert(db: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes]]) -> None:
+    """Many rows a statement: each one costs a handover between the threads, which takes longer than its rows. Numbers
+    of rows are powers of two, so that there are few statements to prepare."""
+    at = 0
+    while left := len(rows) - at:
+        size = min(_ROWS, 1 << (left.bit_length() - 1))
+        values = ", ".join(["(?, ?, ?)"] * size)
+        some = [value for row in rows[at : at + size] for value in row]
+        db.execute(f"INSERT INTO events (run_id, seq, body) VALUES {values}", some)
+        at += size
 
 
 def _update(db: sqlite3.Connection, run_id: str, state: RunState) -> None:

@@ -24,10 +24,18 @@ from agentic_fleet.store.schema import migrate
 MAX_BATCH = 500
 """Jobs per transaction, and jobs in the queue (more callers wait for a place): some 40 ms of work on two cores."""
 
+GATHERING = 0.003
+"""Seconds from one commit of words to the next, at least: what hundreds of tokens a second cost is their commits, not
+their rows. The first words after a silence are committed at once, and any other job takes along what waits."""
+
 CLOSE_TIMEOUT = 5.0
 """Seconds for the jobs that wait when the store closes; then the rest is refused. Also for the last checkpoint."""
 
+P = TypeVar("P")
 T = TypeVar("T")
+Together = Callable[[sqlite3.Connection, list[P]], None]
+"""Work that does many parts at once for less than one by one. When it raises, none of them has been done."""
+
 Observer = Callable[[float], None]
 
 
@@ -38,12 +46,19 @@ def unheard(seconds: float) -> None:
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Job(Generic[T]):
     work: Callable[[sqlite3.Connection], T]
-    durable: bool
+    durable: bool = False
+    together: Together[Any] | None = None
+    part: Any = None
     begun: bool = False
     withdrawn: bool = False
     finished: anyio.Event = field(default_factory=anyio.Event)
     result: T = field(init=False)
     error: Exception | None = None
+
+    def begin(self) -> bool:
+        """Whether it still has to be done."""
+        self.begun = True  # before the look at `withdrawn`, as `_too_late` does it the other way round
+        return not self.withdrawn
 
 
 class Writer:
@@ -53,6 +68,8 @@ class Writer:
         self._turn = CapacityLimiter(1)  # a connection serves one thread at a time
         self._inbox, self._waiting = anyio.create_memory_object_stream[_Job[Any]](MAX_BATCH)
         self._give_up_at = math.inf
+        self._committed_at = -math.inf
+        self._hurry = anyio.Event()  # single-use: set when a job must not wait for others
         self._synchronous: str | None = None
 
     async def write(
@@ -65,9 +82,19 @@ class Writer:
         cancelled stops waiting, and its work may still happen; `certain` work then has not happened, and what had
         begun is waited for. StoreFailed when the database fails or is closed.
         """
-        job, since = _Job(work=work, durable=durable), time.monotonic()
+        self._hurry.set()
+        return await self._done(_Job(work=work, durable=durable), certain=certain)
+
+    async def join(self, together: Together[P], part: P) -> None:
+        """As `write`, certain but not durable, for a part of work that is done with all others that wait for the same.
+        It may wait GATHERING for them. A part that spoils it for the others is done alone."""
+        job = _Job[None](work=lambda db: together(db, [part]), together=together, part=part)
+        await self._done(job, certain=True)
+
+    async def _done(self, job: _Job[T], *, certain: bool) -> T:
+        since = time.monotonic()
         try:
-            await self._inbox.send(job)
+            await self._put(job)
         except anyio.ClosedResourceError:
             raise StoreFailed("The store is closed.") from None
         try:
@@ -80,15 +107,27 @@ class Writer:
         self._written(time.monotonic() - since)
         return job.result
 
+    async def _put(self, job: _Job[Any]) -> None:
+        """Without a turn of the event loop when there is room, as there nearly always is."""
+        try:
+            self._inbox.send_nowait(job)
+        except anyio.WouldBlock:
+            await self._inbox.send(job)
+
     def close(self) -> None:
         """Refuse new work and let `run` end when it has done, or after CLOSE_TIMEOUT refused, what waits."""
         self._give_up_at = anyio.current_time() + CLOSE_TIMEOUT
         self._inbox.close()
+        self._hurry.set()
 
     async def run(self) -> None:
         """Serve until closed."""
         with CancelScope(shield=True), self._waiting:
             async for job in self._waiting:
+                if job.together:
+                    await self._gather()
+                self._hurry = anyio.Event()
+                self._committed_at = anyio.current_time()
                 batch = [job, *self._more()]
                 if anyio.current_time() < self._give_up_at:
                     await to_thread.run_sync(self._transact, batch, limiter=self._turn)
@@ -96,6 +135,13 @@ class Writer:
                     _refuse(batch, "The store is closed.")
                 for job in batch:
                     job.finished.set()
+
+    async def _gather(self) -> None:
+        """Wait for others, unless the last commit was long ago or one of them is in a hurry."""
+        wait = self._committed_at + GATHERING - anyio.current_time()
+        if wait > 0 and not self._hurry.is_set():
+            with anyio.move_on_after(wait):
+                await self._hurry.wait()
 
     def _more(self) -> list[_Job[Any]]:
         jobs: list[_Job[Any]] = []
@@ -111,17 +157,36 @@ class Writer:
         try:
             self._synchronize(durable=any(job.durable for job in batch))
             connection.execute("BEGIN IMMEDIATE")
-            for job in batch:
+            for job in self._without_parts(batch):
                 self._attempt(job)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             connection.rollback()  # does nothing when SQLite has rolled back already
             _refuse(batch, explain(error))
 
+    def _without_parts(self, batch: list[_Job[Any]]) -> list[_Job[Any]]:
+        """The jobs that are left when those that go together have been done."""
+        together = {job.together for job in batch if job.together}
+        left = [job for job in batch if not job.together]
+        for work in together:
+            parts = [job for job in batch if job.together is work and job.begin()]
+            self._connection.execute("SAVEPOINT parts")
+            try:
+                work(self._connection, [job.part for job in parts])
+            except Exception:  # one of them: who it was shows when each is done alone
+                if not self._connection.in_transaction:
+                    raise
+                self._connection.execute("ROLLBACK TO parts")
+                left = parts + left
+            else:
+                for job in parts:
+                    job.result = None
+            self._connection.execute("RELEASE parts")
+        return left
+
     def _attempt(self, job: _Job[Any]) -> None:
         """One job in its own savepoint: when it fails, its neighbours in the transaction are kept."""
-        job.begun = True  # before the look at `withdrawn`, as `_too_late` does it the other way round
-        if job.withdrawn:
+        if not job.begin():
             return
         self._connection.execute("SAVEPOINT job")
         try:

@@ -419,7 +419,7 @@ class Failing(MemoryStore):
 
     broken = False
 
-    async def append(self, run_id: str, records: Any, *, state: RunState, answer: Message | None = None) -> None:
+    async def append(self, run_id: str, records: Any, *, state: RunState | None, answer: Message | None = None) -> None:
         if self.broken:
             raise StoreFailed("The disk is full.")
         await super().append(run_id, records, state=state, answer=answer)
@@ -502,7 +502,9 @@ async def test_a_store_that_stands_still_makes_the_workflow_wait_and_then_nothin
     gate, emitted = anyio.Event(), 0
 
     class Stuck(MemoryStore):
-        async def append(self, run_id: str, records: Any, *, state: RunState, answer: Message | None = None) -> None:
+        async def append(
+            self, run_id: str, records: Any, *, state: RunState | None, answer: Message | None = None
+        ) -> None:
             await gate.wait()
             await super().append(run_id, records, state=state, answer=answer)
 

@@ -316,7 +316,7 @@ async def test_two_answers_to_a_suspended_run_at_once_both_count() -> None:
 class Full(MemoryStore):
     full = False
 
-    async def append(self, run_id: str, records: Any, *, state: RunState, answer: Any = None) -> None:
+    async def append(self, run_id: str, records: Any, *, state: RunState | None, answer: Any = None) -> None:
         if self.full:
             raise StoreFailed("The disk is full.")
         await super().append(run_id, records, state=state, answer=answer)
@@ -372,8 +372,8 @@ class Suspending(MemoryStore):
         super().__init__()
         self.reached, self.go_on = anyio.Event(), anyio.Event()
 
-    async def append(self, run_id: str, records: Any, *, state: RunState, answer: Any = None) -> None:
-        if state.status is RunStatus.SUSPENDED:
+    async def append(self, run_id: str, records: Any, *, state: RunState | None, answer: Any = None) -> None:
+        if state and state.status is RunStatus.SUSPENDED:
             self.reached.set()
             await self.go_on.wait()
         await super().append(run_id, records, state=state, answer=answer)

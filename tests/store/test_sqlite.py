@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -43,6 +44,44 @@ async def test_more_callers_than_the_queue_holds_all_get_their_turn(file: OpenFi
                 tasks.start_soon(append, file.store, seq)
     assert await file.store.events("run", after=0, limit=2000) == records(1, 1300)
     assert 3 <= seen.count("COMMIT") <= 6  # batches are bounded
+
+
+async def test_tokens_soon_after_a_commit_wait_for_others_and_any_other_job_takes_them_along(
+    file: OpenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_fleet.store.writer.GATHERING", 3600)
+    for number in range(20):
+        await start(file.store, f"run{number}", of=f"chat{number}")
+    seen = await file.statements()
+    seen.clear()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(partial(file.store.append, f"run{number}", records(1, 1), state=None))
+            await anyio.wait_all_tasks_blocked()
+            assert seen == []
+            tasks.start_soon(file.store.ping)
+    assert seen.count("COMMIT") == 1
+    assert sum("INSERT INTO events" in text for text in seen) == 2  # of 16 rows and of 4
+    assert (await file.store.run("run19")).last_seq == 1
+
+
+async def test_tokens_after_a_silence_are_kept_at_once(file: OpenFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    await start(file.store)
+    monkeypatch.setattr("agentic_fleet.store.writer.GATHERING", -1)
+    with anyio.fail_after(5):
+        await file.store.append("run", records(1, 1), state=None)
+
+
+async def test_closing_keeps_the_tokens_that_wait_for_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentic_fleet.store.writer.GATHERING", 3600)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks, open_sqlite(path) as store:
+            await start(store)
+            tasks.start_soon(partial(store.append, "run", records(1, 1), state=None))
+            await anyio.wait_all_tasks_blocked()
+        async with open_sqlite(path) as store:
+            assert await store.events("run", after=0, limit=5) == records(1, 1)
 
 
 async def test_only_beginnings_and_endings_wait_for_the_disk(file: OpenFile) -> None:
