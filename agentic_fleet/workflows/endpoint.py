@@ -18,7 +18,7 @@ import anyio
 
 from agentic_fleet import jsontext
 from agentic_fleet.errors import ModelFailed
-from agentic_fleet.workflows.chunks import Lines, Numbered, decode
+from agentic_fleet.workflows.chunks import BURST, DONE, Lines, Numbered, decode, joined
 from agentic_fleet.workflows.completions import Chunk
 from agentic_fleet.workflows.refusals import Refusal, read_refusal
 
@@ -95,13 +95,16 @@ class Endpoint:
         finished = False
         try:
             while piece:
-                for data in lines.feed(piece):
-                    if data == b"[DONE]":
-                        await _end(response)
-                        return
-                    chunk = numbered.complete(self._checked(decode(data)))
+                found = lines.feed(piece)
+                told = found[: found.index(DONE)] if DONE in found else found
+                chunks = map(decode, told)
+                for chunk in joined(chunks) if len(told) > BURST else chunks:
+                    chunk = numbered.complete(self._checked(chunk))
                     finished = finished or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
                     yield chunk
+                if told is not found:
+                    await _end(response)
+                    return
                 piece = await self._read(response, finished)
         finally:
             response.close()

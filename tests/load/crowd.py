@@ -20,9 +20,9 @@ from tests.load.source import STAMP
 PATIENCE = 300.0
 """Seconds for all streams together."""
 
-_TOKEN = re.compile(rb'"delta":(?:\{"content":)?"(\d{8}) "')
+_TOKENS = re.compile(rb'"delta":(?:\{"content":)?"((?:\d{8} )+)"')  # what has come at once may be one event
 _ENDS = (b'"type":"done"', b"[DONE]")
-_LONGEST = 64  # bytes of a token or an end that may be cut in two
+_LONGEST = 64  # bytes of an end, or of the beginning of a token, that may be cut in two
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +139,13 @@ class Crowd:
             reader.socket.sendall(reader.ask.frame)
             reader.ask = Ask(reader.ask.request)
         end = 0
-        for found in _TOKEN.finditer(data):
+        for found in _TOKENS.finditer(data):
             end = found.end()
-            self._count(reader, int(found[1]), now)
+            for stamp in found[1].split():
+                self._count(reader, int(stamp), now)
         if any(each in data for each in _ENDS):
             return self._through(reader, now)
-        reader.tail = data[max(end, len(data) - _LONGEST) :] if reader.first else data
+        reader.tail = _cut_off(data, end) if reader.first else data
 
     def _count(self, reader: _Reader, stamp: int, now: float) -> None:
         if not reader.first:
@@ -170,6 +171,12 @@ class Crowd:
         self._poll.unregister(reader.socket)
         del self._readers[reader.socket.fileno()]
         reader.socket.close()
+
+
+def _cut_off(data: bytes, end: int) -> bytes:
+    """What may be the beginning of a token or of the end, after the last token at `end`."""
+    begun = data.rfind(b'"delta"', end)
+    return data[begun:] if begun >= 0 else data[max(end, len(data) - _LONGEST) :]
 
 
 def text_frame(text: bytes) -> bytes:
