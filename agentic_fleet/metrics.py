@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -55,7 +55,7 @@ _life: ContextVar[_Life | None] = ContextVar("life", default=None)
 class Metrics:
     """A `ChatMiddleware` that counts. Shared by all runs; what belongs to one is in a context variable."""
 
-    tokens = True
+    tokens: Literal["first"] = "first"
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()

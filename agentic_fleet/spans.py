@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, Literal
 
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -114,7 +114,7 @@ _life: ContextVar[_Life | None] = ContextVar("span", default=None)
 class _Runs:
     """A `ChatMiddleware`, shared by all runs; what belongs to one is in a context variable."""
 
-    tokens = True
+    tokens: Literal["first"] = "first"
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer

@@ -185,8 +185,12 @@ class ChatMiddleware(Protocol):
     the run nor other middleware; it is logged once per run, and no more events of the run come.
     """
 
-    tokens: bool = False
-    """Whether `on_event` is to hear of each token (events.TOKENS), too."""
+    @property
+    def tokens(self) -> bool | Literal["first"]:
+        """Whether `on_event` is to hear of each token (events.TOKENS), too, or of a life's first one; an attribute
+        will do. Each token that is heard costs the run some time.
+        """
+        return False
 
     async def on_start(self, task: str, context: dict[str, Any]) -> None:
         """A life begins. `context`: workflowId (the run's id), conversation_id, caller, mode, created_at (Unix

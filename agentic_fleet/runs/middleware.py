@@ -31,7 +31,8 @@ class Chain:
 
     def __init__(self, middleware: Sequence[ChatMiddleware]) -> None:
         self._all = tuple(middleware)
-        self._eager = [getattr(each, "tokens", False) for each in middleware]  # it may do without saying so
+        self._tokens = [getattr(each, "tokens", False) for each in middleware]  # it may do without saying so
+        self._spoken = False
         self._failed: set[int] = set()  # their places
 
     async def on_start(self, task: str, told: dict[str, Any]) -> None:
@@ -40,11 +41,17 @@ class Chain:
 
     async def on_events(self, events: Sequence[StreamEvent]) -> None:
         """A batch at once: what guards the calls (10 us) is paid for once, and never for tokens that nobody hears."""
-        few = [event for event in events if event.type not in TOKENS]
+        heard = {True: events, "first": self._with_first(events), False: _rare(events)}
         for place, each in enumerate(self._all):
-            wanted = events if self._eager[place] else few
+            wanted = heard[self._tokens[place]]
             if wanted and place not in self._failed:
                 await self._tell(place, _all_of, wanted, each.on_event)
+
+    def _with_first(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
+        """Without tokens, but for the first one of all."""
+        first = None if self._spoken else next((event for event in events if event.type in TOKENS), None)
+        self._spoken = self._spoken or first is not None
+        return [event for event in events if event is first or event.type not in TOKENS]
 
     async def on_ending(self, events: Sequence[StreamEvent], outcome: Result | Unfinished) -> None:
         """The last events, and what they come to. Also when the run's host is being cancelled."""
@@ -82,6 +89,10 @@ def facts(state: RunState, history: Sequence[Message]) -> dict[str, Any]:
         "history": tuple(history),
         "resumed": state.last_seq > 0,
     }
+
+
+def _rare(events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
+    return [event for event in events if event.type not in TOKENS]
 
 
 async def _all_of(events: Sequence[StreamEvent], on_event: Callable[[StreamEvent], Awaitable[None]]) -> None:

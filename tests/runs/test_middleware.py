@@ -199,6 +199,26 @@ async def test_tokens_come_to_those_only_who_want_them(open_store: OpenStore) ->
     assert patient.told[state.run_id][1:-1] == ["connected", "response.completed", "done"]
 
 
+async def test_who_wants_the_first_token_hears_one_in_each_life_of_a_run(open_store: OpenStore) -> None:
+    class Curious(Follower):
+        tokens: Any = "first"
+
+    async def act(turn: Turn, emit: Emit) -> Result:
+        for _ in range(2):  # alone, then beside an event that everybody hears
+            await emit(token("one "))
+            await emit(token("two "))
+            await runs.state(turn.run_id)
+            await emit(StreamEvent(type=StreamEventType.AGENT_COMPLETE))
+        return answer("one two one two ")
+
+    curious = Curious()
+    async with followed(open_store, act, curious) as (runs, _):
+        state = await ask(runs, "go")
+        await runs.idle()
+    told = curious.told[state.run_id][1:-1]
+    assert told == ["connected", "response.delta", "agent.complete", "agent.complete", "response.completed", "done"]
+
+
 async def test_middleware_that_does_not_know_of_tokens_hears_none(open_store: OpenStore) -> None:
     class Plain:
         def __init__(self) -> None:
