@@ -5,6 +5,7 @@ SIGINT, stops at the second or when the grace is over, and exits with 0. `app` i
 owns both: streams are then cut at the first signal and runs end as interrupted, their logs whole.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -156,6 +157,7 @@ async def serve(settings: Settings) -> None:
         process.start_soon(signals.obey)
         with listen(settings.host, settings.port, settings.send_timeout) as (listener, url):
             async with open_parts(settings) as parts:
+                _spare_the_collector()
                 server = Server(_config(settings, parts), url, keys=bool(settings.api_keys))
                 signals.running(parts.runs, server)
                 await server.serve(sockets=[listener])
@@ -169,6 +171,13 @@ def _leave() -> None:
     logger.warning("left without what did not end: a tool, most likely")
     logging.shutdown()
     os._exit(0)
+
+
+def _spare_the_collector() -> None:
+    """What was made at the start stays; looking through it again and again took a tenth of all time under load."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _config(settings: Settings, parts: Parts) -> uvicorn.Config:

@@ -16,10 +16,12 @@ from agent_framework import (
     WorkflowEvent,
     handler,
 )
+from agent_framework.observability import OBSERVABILITY_SETTINGS
+from opentelemetry import trace
 
 from agentic_fleet.errors import BadSetting
 from agentic_fleet.workflows import framework
-from agentic_fleet.workflows.framework import check_versions, owned_events
+from agentic_fleet.workflows.framework import check_versions, owned_events, prepare
 from tests.faults.table import row
 
 
@@ -215,6 +217,17 @@ def test_a_framework_we_do_not_know_is_refused_in_one_line(version: str) -> None
 @pytest.mark.parametrize("version", ["1.23.0", "1.23.11.post1"])
 def test_the_known_releases_are_accepted(version: str) -> None:
     check_versions(version)
+
+
+def test_without_anybody_who_collects_them_the_framework_makes_no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    prepare()
+    assert not OBSERVABILITY_SETTINGS.ENABLED
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
+    prepare()
+    assert OBSERVABILITY_SETTINGS.ENABLED
+    monkeypatch.undo()
+    prepare()
 
 
 async def _drain(events: Any) -> None:
