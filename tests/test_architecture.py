@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import beyond
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "agentic_fleet"
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
@@ -18,7 +20,6 @@ ROOMS = {
     "sklearn": {"workflows"},
     "xllamacpp": {"workflows"},
     "mcp": {"workflows"},
-    "opentelemetry": {"workflows"},
     "sqlite3": {"store"},
     "prometheus_client": {"metrics.py"},
     "opentelemetry": {"workflows", "spans.py"},
@@ -88,6 +89,19 @@ def test_every_module_says_what_it_is_and_stays_small(path: Path) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
     assert text.count("\n") <= 320, f"{path} has grown: is there a second noun inside?"
+
+
+def test_no_function_is_longer_or_more_complex_than_it_may_be() -> None:
+    assert beyond() == []
+
+
+def test_a_function_that_is_too_long_or_too_complex_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = "".join(f"    if x == {n}:\n        return {n}\n" for n in range(14))
+    text = f"def many(x):  # noqa: C901\n{ways}\ndef long():\n" + "    pass\n" * 60
+    (tmp_path / "app.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr("tests.limits.ROOT", tmp_path)
+    monkeypatch.setattr("tests.limits.PACKAGE", tmp_path)
+    assert set(beyond()) == {"app.py long: 61 lines, more than 60", "app.py:1 many: 15 ways, 15 or more"}
 
 
 @pytest.mark.parametrize("path", [*MODULES, Path("README.md")], ids=str)
