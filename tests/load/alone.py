@@ -14,9 +14,6 @@ from tests.load.child import Child
 from tests.load.crowd import Ask, Crowd
 from tests.load.subjects import FLEET, Stage, Wish, conversations, get, service, socket_ask
 
-SETTLED = 1.0
-"""Seconds until a process that was given work, or none, is as large as it gets."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alone:
@@ -36,16 +33,17 @@ class Alone:
 
 def measure(stage: Stage, plan: Plan) -> Alone:
     full, lean = _on_the_wire(stage)
-    ready, start_cpu, resident = _start(stage)
+    ready, start_cpu, resident = _start(stage, plan)
     run = _held_run(stage)
     host = urlsplit(stage.children[FLEET].url).netloc
+    watching = {"type": "watch", "run_id": run}
     return Alone(
         full=full,
         lean=lean,
-        idle_sse=_weight(stage, [get(host, f"/api/v1/runs/{run}/events")] * plan.held),
-        idle_socket=_weight(stage, [socket_ask(host, "/api/ws/chat", {"type": "watch", "run_id": run})] * plan.held),
-        live_sse=_weight(stage, stage.asks(FLEET, "sse", FAST, plan.held, Wish(100_000, 1000))),
-        live_socket=_weight(stage, stage.asks(FLEET, "websocket", FAST, plan.held, Wish(100_000, 1000))),
+        idle_sse=_weight(stage, plan, [get(host, f"/api/v1/runs/{run}/events")] * plan.held),
+        idle_socket=_weight(stage, plan, [socket_ask(host, "/api/ws/chat", watching)] * plan.held),
+        live_sse=_weight(stage, plan, stage.asks(FLEET, "sse", FAST, plan.held, Wish(100_000, 1000))),
+        live_socket=_weight(stage, plan, stage.asks(FLEET, "websocket", FAST, plan.held, Wish(100_000, 1000))),
         watching=_watching(stage, plan),
         ready=ready,
         start_cpu=start_cpu,
@@ -55,20 +53,20 @@ def measure(stage: Stage, plan: Plan) -> Alone:
 
 def _on_the_wire(stage: Stage) -> tuple[int, int]:
     """The largest frame of a token, whole and lean."""
-    run = _run(stage, Wish(20))
+    run = _run(stage, Wish(20, 10))  # each comes alone
     frames = [_fetch(stage, f"/api/v1/runs/{run}/events?fields={fields}").split(b"\n\n") for fields in ("full", "lean")]
     full, lean = (max(len(each) + 2 for each in found if b'"response.delta"' in each) for found in frames)
     return full, lean
 
 
-def _weight(stage: Stage, asks: Sequence[Ask]) -> float:
+def _weight(stage: Stage, plan: Plan, asks: Sequence[Ask]) -> float:
     """Bytes by which the service grows with each stream that stays open. A few come first, for what they leave."""
     child, few = stage.children[FLEET], max(1, len(asks) // 10)
     _open(child, asks[:few]).close()
-    time.sleep(SETTLED)
+    time.sleep(plan.settled)
     before = child.rss()
     crowd = _open(child, asks[few:])
-    time.sleep(SETTLED)
+    time.sleep(plan.settled)
     grown = child.rss() - before
     crowd.close()
     _cancel_all(stage)
@@ -121,7 +119,7 @@ def _cancel_all(stage: Stage) -> None:
     raise TimeoutError("There was no end of live runs.")
 
 
-def _start(stage: Stage) -> tuple[float, float, int]:
+def _start(stage: Stage, plan: Plan) -> tuple[float, float, int]:
     """Of another process, with a folder of its own, on the core of the service."""
     with tempfile.TemporaryDirectory(dir=stage.home) as home:
         began = time.monotonic()
@@ -129,7 +127,7 @@ def _start(stage: Stage) -> tuple[float, float, int]:
             while _status(child.url, "/ready") != 200:
                 time.sleep(0.005)
             ready, cpu = time.monotonic() - began, child.cpu()
-            time.sleep(SETTLED)
+            time.sleep(plan.settled)
             return ready, cpu, child.rss()
 
 

@@ -24,22 +24,24 @@ class Plan:
     held: int = 400  # streams whose memory is measured
     watchers: int = 200
     watched: float = 5.0  # seconds
+    settled: float = 1.0  # seconds until a process is as large as it gets
     stored: float = 3.0  # seconds that each measurement of the store takes
 
 
 FULL = Plan()
 QUICK = Plan(
     rounds=1,
-    streams=(1, 4),
-    busy=4,
-    tokens=40,
-    paced=20,
+    streams=(1, 3),
+    busy=3,
+    tokens=20,
+    paced=10,
     ramp=0.05,
-    crowded=4,
+    crowded=3,
     held=10,
-    watchers=5,
-    watched=0.5,
-    stored=0.3,
+    watchers=3,
+    watched=0.3,
+    settled=0.05,
+    stored=0.2,
 )
 
 

@@ -182,5 +182,8 @@ def _cut_off(data: bytes, end: int) -> bytes:
 def text_frame(text: bytes) -> bytes:
     """A WebSocket text frame from a client; the mask is zero, which masks nothing."""
     size = len(text)
-    head = bytes((0x81, 0x80 | size)) if size < 126 else b"\x81\xfe" + size.to_bytes(2, "big")
+    if size < 126:
+        head = bytes((0x81, 0x80 | size))
+    else:
+        head = b"\x81\xfe" + size.to_bytes(2, "big") if size < 65536 else b"\x81\xff" + size.to_bytes(8, "big")
     return head + bytes(4) + text

@@ -72,7 +72,7 @@ class Peer:
 @dataclass
 class Source:
     listener: socket.socket
-    _poll: select.epoll = field(default_factory=select.epoll)
+    _poll: "select.epoll" = field(default_factory=lambda: select.epoll())  # gevent, which locust brings, takes it away
     _peers: dict[int, Peer] = field(default_factory=dict)
     _eager: dict[int, Peer] = field(default_factory=dict)  # they take tokens as fast as we have them
     _due: list[tuple[float, int, Peer]] = field(default_factory=list)
