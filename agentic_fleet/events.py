@@ -7,7 +7,7 @@ the lean form is a slice of the full one (`lean`).
 
 import time
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -146,6 +146,7 @@ def rfc3339(at: int) -> str:
     return f"{_second(seconds)}.{milliseconds:03d}Z"
 
 
+@lru_cache(2)
 def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 

@@ -19,6 +19,7 @@ from agentic_fleet.errors import Conflict, Draining, NotFound, TooManyRuns
 from agentic_fleet.rates import Rate
 from agentic_fleet.runs import leftovers
 from agentic_fleet.runs.beginning import asked
+from agentic_fleet.runs.change import Change
 from agentic_fleet.runs.endings import CUT_SHORT
 from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog
@@ -64,7 +65,7 @@ class Runs:
         self._starting = 0
         self._taken: set[str] = set()
         self._stopped = False
-        self._changed = anyio.Event()  # single-use: replaced at each change
+        self._changed = Change()
         self._tasks: TaskGroup
 
     @classmethod
@@ -307,8 +308,7 @@ class Runs:
             self._wake()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.tell()
 
 
 def _mine(state: RunState) -> RunState:

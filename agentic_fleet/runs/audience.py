@@ -2,13 +2,15 @@
 
 import anyio
 
+from agentic_fleet.runs.change import Change
+
 
 class Audience:
     """Counted by `Watch`. A run with `on_disconnect="cancel"` ends with its audience."""
 
     def __init__(self) -> None:
         self.present = 0
-        self._changed = anyio.Event()  # single-use: replaced at each change
+        self._changed = Change()
 
     def arrive(self) -> None:
         self._count(1)
@@ -31,5 +33,4 @@ class Audience:
 
     def _count(self, change: int) -> None:
         self.present += change
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.tell()

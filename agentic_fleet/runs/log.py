@@ -6,9 +6,8 @@ the same call, `read`. Recent records are kept in memory; older ones, and those 
 
 from collections.abc import Sequence
 
-import anyio
-
 from agentic_fleet.events import Record
+from agentic_fleet.runs.change import Change
 from agentic_fleet.store import Store
 
 WINDOW = 512 * 1024
@@ -27,7 +26,7 @@ class RunLog:
         self._store = store
         self._window: list[Record] = []  # the newest records, without gaps, ending at `last`
         self._bytes = 0
-        self._changed = anyio.Event()  # single-use: replaced at each change
+        self._changed = Change()
 
     def publish(self, records: Sequence[Record]) -> None:
         """Show records that are already stored; they follow `last` without a gap."""
@@ -62,8 +61,7 @@ class RunLog:
         del self._window[:drop]
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.tell()
 
 
 def _bounded(records: Sequence[Record]) -> Sequence[Record]:

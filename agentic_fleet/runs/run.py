@@ -12,14 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from agentic_fleet import context, jsontext
 from agentic_fleet.conversations import Message
 from agentic_fleet.errors import Conflict, FleetError, NotFound, StoreFailed, TimedOut, innermost
 from agentic_fleet.events import TOKENS, Record, StreamEvent, StreamEventType
 from agentic_fleet.runs.audience import Audience
+from agentic_fleet.runs.change import Change
 from agentic_fleet.runs.endings import CUT_SHORT, DONE, SUSPENDED, Ending, Reason, completed, number, outcome, stopped
+from agentic_fleet.runs.inbox import Inbox
 from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog
 from agentic_fleet.runs.middleware import NOBODY, Chain, Following, facts
@@ -81,9 +82,9 @@ class Run:
         self._reason: Reason | None = None
         self._reasoned = False
         self._failure: FleetError | None = None
-        self._events: MemoryObjectSendStream[StreamEvent]  # what waits to be recorded; while the run works
+        self._inbox = Inbox(WAITING_EVENTS)
         self._answering: set[str] = set()  # requests whose answer is on its way to the store
-        self._recorded = anyio.Event()  # single-use: replaced at each change of `state`
+        self._recorded = Change()  # of `state`
 
     def cancel(self, reason: Reason) -> None:
         """Ask it to end; the first reason counts. `ended` says when it has."""
@@ -137,7 +138,7 @@ class Run:
         """Nothing follows: release everybody who waits. Whatever the store lacks, the next start repairs."""
         self.log.close()
         self.ended.set()
-        self._recorded.set()
+        self._recorded.tell()
 
     async def record_late(self) -> None:
         """Store the ending of a run whose store had failed. Raises StoreFailed again."""
@@ -147,14 +148,16 @@ class Run:
 
     async def _work(self) -> Ending:
         """The workflow and the recorder, side by side, until the recorder has kept what the workflow emitted."""
-        self._events, receive = anyio.create_memory_object_stream[StreamEvent](WAITING_EVENTS)
         watching = anyio.CancelScope()
         try:
-            async with anyio.create_task_group() as tasks, self._events:
-                tasks.start_soon(self._record, receive)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._record)
                 if self._turn.ask.on_disconnect == "cancel":
                     tasks.start_soon(self._leave_with_audience, watching)
-                ending = await self._carry_out()
+                try:
+                    ending = await self._carry_out()
+                finally:
+                    self._inbox.close()
                 watching.cancel("the workflow is through")
         except Exception as error:  # the recorder's: the store failed
             return self._failed(error), None
@@ -215,20 +218,13 @@ class Run:
 
     async def _emit(self, event: StreamEvent) -> None:
         self._reasoned |= event.type is StreamEventType.REASONING_DELTA
-        try:
-            self._events.send_nowait(event)
-        except anyio.WouldBlock:
-            await self._events.send(event)
+        await self._inbox.put(event)
 
-    async def _record(self, events: MemoryObjectReceiveStream[StreamEvent]) -> None:
+    async def _record(self) -> None:
         """Store, then show, everything that waits at once, until the workflow is through."""
-        # Shielded: a commit that nobody heard of would leave the store ahead of the log. It ends with its stream.
-        with events, anyio.CancelScope(shield=True) as patience:
-            async for event in events:
-                batch = [event]
-                with suppress(anyio.WouldBlock, anyio.EndOfStream):
-                    while len(batch) < WAITING_EVENTS:
-                        batch.append(events.receive_nowait())
+        # Shielded: a commit that nobody heard of would leave the store ahead of the log. It ends with the workflow.
+        with anyio.CancelScope(shield=True) as patience:
+            while batch := await self._inbox.take():
                 records, state = number(batch, self.state)
                 changed = any(event.type not in TOKENS for event in batch)
                 patience.deadline = anyio.current_time() + STORE_PATIENCE
@@ -279,8 +275,7 @@ class Run:
     def _show(self, records: Sequence[Record], state: RunState) -> None:
         self.state = state
         self.log.publish(records)
-        self._recorded.set()
-        self._recorded = anyio.Event()
+        self._recorded.tell()
 
     async def _append(self, records: Sequence[Record], state: RunState | None, answer: Message | None = None) -> None:
         with suppress(NotFound):  # its conversation was dropped meanwhile: nobody will ask for it

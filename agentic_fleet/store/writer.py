@@ -138,7 +138,8 @@ class Writer:
 
     async def _gather(self) -> None:
         """Wait for others, unless the last commit was long ago or one of them is in a hurry."""
-        wait = self._committed_at + GATHERING - anyio.current_time()
+        # uvloop's clock has milliseconds: it would look again and again at a deadline that is a hair beyond one.
+        wait = self._committed_at + GATHERING - anyio.current_time() - 0.0001
         if wait > 0 and not self._hurry.is_set():
             with anyio.move_on_after(wait):
                 await self._hurry.wait()
