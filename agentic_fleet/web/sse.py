@@ -49,6 +49,7 @@ class ChatSSEHandler:
         self._settings = parts_of(request).settings
         self._lean = query.lean
         self._opening = opening
+        self._head = RETRY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with streams_of(self._request).place():
@@ -61,7 +62,6 @@ class ChatSSEHandler:
 
     async def _chunks(self, watch: Watch, tail: Tail) -> AsyncIterator[bytes]:
         """The log as ready bytes. No scope is held over a `yield`."""
-        first = RETRY
         while True:
             await self._pause()  # before it looks: what comes meanwhile is joined
             try:
@@ -71,8 +71,7 @@ class ChatSSEHandler:
                 return
             for chunk in self._frames(watch.run_id, records):
                 await self._pause()
-                yield first + chunk
-                first = b""
+                yield chunk
             if watch.over:
                 await note_done(watch)
                 return
@@ -81,10 +80,15 @@ class ChatSSEHandler:
 
     def _frames(self, run_id: str, records: Sequence[Record] | None) -> Iterator[bytes]:
         if records is None:
-            yield self._heartbeat()
+            yield self._headed(self._heartbeat())
             return
         for helping in self._pace.helpings(records) if self._pace else [records]:
-            yield from _joined(run_id, helping, self._lean)
+            yield from map(self._headed, _joined(run_id, helping, self._lean))
+
+    def _headed(self, chunk: bytes) -> bytes:
+        """With the head of the stream, if it is the first. A quiet stream then keeps one copy of it, not two."""
+        head, self._head = self._head, b""
+        return head + chunk
 
     async def _pause(self) -> None:
         if self._pace:

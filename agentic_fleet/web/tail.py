@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import cast
 
 import anyio
 from sse_starlette.sse import EventSourceResponse
@@ -23,21 +24,23 @@ class Tail:
     """One stream's. `silence` is in seconds."""
 
     def __init__(self, watch: Watch, silence: float) -> None:
-        self.shutdown = anyio.Event()
+        self._leaving = False
         self._watch = watch
         self._limit = silence
         self._silence: anyio.CancelScope | None = None  # the wait for the next records, while there is one
 
     async def next(self) -> Sequence[Record] | None:
         """What is ready; None after a silence; `()` when nothing will follow."""
-        if self.shutdown.is_set():
+        if self._leaving:
             return ()
         with anyio.move_on_after(self._limit) as self._silence:
             return await self._watch.next()
-        return () if self.shutdown.is_set() else None
+        return () if self._leaving else None
 
-    async def leave_at_shutdown(self) -> None:
-        await self.shutdown.wait()
+    def set(self) -> None:
+        """The server is shutting down. The response takes this for an event and sets it: with a real one, each stream
+        would need another task, that waits for it."""
+        self._leaving = True
         if self._silence:
             self._silence.cancel("the server is shutting down")
 
@@ -58,8 +61,7 @@ class EventStream(EventSourceResponse):
             headers={"Cache-Control": "no-cache, no-transform", **(headers or {})},
             ping=0,  # its pings are comments, which EventSource does not show to pages
             sep="\n",
-            data_sender_callable=tail.leave_at_shutdown,
-            shutdown_event=tail.shutdown,
+            shutdown_event=cast(anyio.Event, tail),
             shutdown_grace_period=FAREWELL,
         )
         self._patience = settings.send_timeout
