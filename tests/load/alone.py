@@ -4,8 +4,9 @@ import http.client
 import json
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,16 +35,13 @@ class Alone:
 def measure(stage: Stage, plan: Plan) -> Alone:
     full, lean = _on_the_wire(stage)
     ready, start_cpu, resident = _start(stage, plan)
-    run = _held_run(stage)
-    host = urlsplit(stage.children[FLEET].url).netloc
-    watching = {"type": "watch", "run_id": run}
     return Alone(
         full=full,
         lean=lean,
-        idle_sse=_weight(stage, plan, [get(host, f"/api/v1/runs/{run}/events")] * plan.held),
-        idle_socket=_weight(stage, plan, [socket_ask(host, "/api/ws/chat", watching)] * plan.held),
-        live_sse=_weight(stage, plan, stage.asks(FLEET, "sse", FAST, plan.held, Wish(100_000, 1000))),
-        live_socket=_weight(stage, plan, stage.asks(FLEET, "websocket", FAST, plan.held, Wish(100_000, 1000))),
+        idle_sse=_idle(stage, plan, "sse"),
+        idle_socket=_idle(stage, plan, "websocket"),
+        live_sse=_live(stage, plan, "sse"),
+        live_socket=_live(stage, plan, "websocket"),
         watching=_watching(stage, plan),
         ready=ready,
         start_cpu=start_cpu,
@@ -59,9 +57,32 @@ def _on_the_wire(stage: Stage) -> tuple[int, int]:
     return full, lean
 
 
+def _idle(stage: Stage, plan: Plan, transport: str) -> float:
+    """Bytes by stream, of many that watch a run which has said something and fallen silent."""
+    with _fresh(stage) as alone:
+        return _weight(alone, plan, [_watch(alone, _run(alone, Wish(hold=True)), transport)] * plan.idle)
+
+
+def _live(stage: Stage, plan: Plan, transport: str) -> float:
+    """Bytes by stream, of many that have a slow run each."""
+    with _fresh(stage) as alone:
+        return _weight(alone, plan, alone.asks(FLEET, transport, FAST, plan.live, Wish(100_000, 1000)))
+
+
+@contextmanager
+def _fresh(stage: Stage) -> Iterator[Stage]:
+    """With a service of its own: one that was larger once has room that nobody sees."""
+    with (
+        tempfile.TemporaryDirectory(dir=stage.home) as home,
+        service(stage.source.url, Path(home), stage.core) as child,
+    ):
+        yield replace(stage, children={FLEET: child})
+
+
 def _weight(stage: Stage, plan: Plan, asks: Sequence[Ask]) -> float:
-    """Bytes by which the service grows with each stream that stays open. A few come first, for what they leave."""
-    child, few = stage.children[FLEET], max(1, len(asks) // 10)
+    """Bytes by which the service grows with each stream that is open. A tenth come and go first: what is needed once
+    does not count."""
+    child, few = stage.children[FLEET], len(asks) // 10
     _open(child, asks[:few]).close()
     time.sleep(plan.settled)
     before = child.rss()
@@ -69,8 +90,15 @@ def _weight(stage: Stage, plan: Plan, asks: Sequence[Ask]) -> float:
     time.sleep(plan.settled)
     grown = child.rss() - before
     crowd.close()
-    _cancel_all(stage)
+    child.kill()
     return grown / len(asks[few:])
+
+
+def _watch(stage: Stage, run: str, transport: str) -> Ask:
+    host = urlsplit(stage.children[FLEET].url).netloc
+    if transport == "websocket":
+        return socket_ask(host, "/api/ws/chat", {"type": "watch", "run_id": run})
+    return get(host, f"/api/v1/runs/{run}/events")
 
 
 def _open(child: Child, asks: Sequence[Ask]) -> Crowd:
@@ -83,18 +111,13 @@ def _watching(stage: Stage, plan: Plan) -> float:
     """One run that says something twenty times a second, and many who watch it."""
     child = stage.children[FLEET]
     run = _run(stage, Wish(100_000, 50))
-    host = urlsplit(child.url).netloc
-    crowd = _open(child, [get(host, f"/api/v1/runs/{run}/events")] * plan.watchers)
+    crowd = _open(child, [_watch(stage, run, "sse")] * plan.watchers)
     began, cpu = time.monotonic(), child.cpu()
     crowd.read(until=lambda crowd: time.monotonic() - began > plan.watched)
     share = (child.cpu() - cpu) / (time.monotonic() - began)
     crowd.close()
-    _cancel_all(stage)
+    _fetch(stage, f"/api/v1/runs/{run}/cancel", {})
     return share
-
-
-def _held_run(stage: Stage) -> str:
-    return _run(stage, Wish(hold=True))
 
 
 def _run(stage: Stage, wish: Wish) -> str:
@@ -104,31 +127,16 @@ def _run(stage: Stage, wish: Wish) -> str:
     return str(json.loads(_fetch(stage, path, {"message": wish.question(), "mode": FAST}))["run_id"])
 
 
-def _cancel_all(stage: Stage) -> None:
-    """All runs but the one that is held for its watchers; a hundred at a time."""
-    for _ in range(100):
-        live = [
-            run
-            for run in json.loads(_fetch(stage, "/api/v1/runs?status=running&limit=100"))
-            if " hold" not in run["task"]
-        ]
-        if not live:
-            return
-        for run in live:
-            _fetch(stage, f"/api/v1/runs/{run['run_id']}/cancel", {})
-    raise TimeoutError("There was no end of live runs.")
-
-
 def _start(stage: Stage, plan: Plan) -> tuple[float, float, int]:
     """Of another process, with a folder of its own, on the core of the service."""
-    with tempfile.TemporaryDirectory(dir=stage.home) as home:
-        began = time.monotonic()
-        with service(stage.source.url, Path(home), stage.core) as child:
-            while _status(child.url, "/ready") != 200:
-                time.sleep(0.005)
-            ready, cpu = time.monotonic() - began, child.cpu()
-            time.sleep(plan.settled)
-            return ready, cpu, child.rss()
+    began = time.monotonic()
+    with _fresh(stage) as alone:
+        child = alone.children[FLEET]
+        while _status(child.url, "/ready") != 200:
+            time.sleep(0.005)
+        ready, cpu = time.monotonic() - began, child.cpu()
+        time.sleep(plan.settled)
+        return ready, cpu, child.rss()
 
 
 def _status(url: str, path: str) -> int:

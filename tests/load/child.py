@@ -46,6 +46,9 @@ class Child:
             time.sleep(0.005)
         raise RuntimeError(f"{greeting!r} did not come. It printed:\n{self._log.read_text(errors='replace')}")
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def end(self) -> None:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):  # the second one hurries the service
             self._process.send_signal(number)

@@ -113,7 +113,7 @@ class Report:
                 _table(("figure", "target", "measured", "spread", "met"), [row.cells() for row in self.targets()]),
                 "## Success metrics",
                 _table(("metric", "before", "target", "measured"), self.metrics()),
-                f"## RSS by stream, kB ({plan.held} streams)",
+                f"## RSS by stream, kB ({plan.idle:,} idle ones, {plan.live} live ones)",
                 _table(("over", "idle: a run that is silent", "live: a run of its own"), memory),
                 "## All figures",
                 _table(heads, self.details()),
