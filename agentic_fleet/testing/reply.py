@@ -22,6 +22,8 @@ Body = dict[str, Any]
 class Reply:
     """One answer: `text`, which is cut into words, or `tokens`; or tool calls; or something that goes wrong.
 
+    Tokens that reach the service at once go on as one: a test that counts them wants a `pause` between them.
+
     With a `status` other than 200 it is a refusal, whose JSON body is ``{"error": error}``. The service asks a few
     more times after 408, 429 and 5xx, and after no other.
     """

@@ -14,7 +14,6 @@ from agentic_fleet.workflows.completions import Chunk
 
 MAX_LINE = 1024 * 1024  # bytes of one line; a chunk has some hundred
 DONE = b"[DONE]"  # what comes after the last chunk
-BURST = 8  # more chunks than that in one read have waited for us, and their texts go on together
 NO_ANSWER = "The model sent something that is not an answer."
 
 
@@ -45,29 +44,27 @@ def decode(data: bytes) -> Chunk:
 
 
 def joined(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """The chunks, with every row of those that only go on with the text as one.
+    """Chunks that have come at once, with every row of those that only go on with the text as one.
 
-    Nothing comes later than it would, and one event costs what one token does: the faster a model speaks, the less a
-    token costs. What came before a failure is given before it is raised.
+    Nothing comes later than it would, and one event costs what one token does: when tokens come faster than they can
+    be passed on one by one, they are passed on in larger pieces. What came before a failure is given before it.
     """
-    row: list[str] = []
-    first: Chunk = {}
+    row: list[Chunk] = []
     try:
         for chunk in chunks:
-            if text := _mere_text(chunk):
-                first = first if row else chunk
-                row.append(text)
+            if _mere_text(chunk):
+                row.append(chunk)
                 continue
             if row:
-                yield _with_text(first, "".join(row))
+                yield _one(row)
                 row = []
             yield chunk
     except ModelFailed:
         if row:
-            yield _with_text(first, "".join(row))
+            yield _one(row)
         raise
     if row:
-        yield _with_text(first, "".join(row))
+        yield _one(row)
 
 
 def _mere_text(chunk: Chunk) -> str:
@@ -80,8 +77,11 @@ def _mere_text(chunk: Chunk) -> str:
     return "" if others else delta.get("content") or ""
 
 
-def _with_text(chunk: Chunk, text: str) -> Chunk:
-    return {**chunk, "choices": [{**chunk["choices"][0], "delta": {"content": text}}]}
+def _one(row: list[Chunk]) -> Chunk:
+    first = row[0]
+    if len(row) == 1:
+        return first
+    return {**first, "choices": [{**first["choices"][0], "delta": {"content": "".join(map(_mere_text, row))}}]}
 
 
 class Numbered:

@@ -18,7 +18,7 @@ import anyio
 
 from agentic_fleet import jsontext
 from agentic_fleet.errors import ModelFailed
-from agentic_fleet.workflows.chunks import BURST, DONE, Lines, Numbered, decode, joined
+from agentic_fleet.workflows.chunks import DONE, Lines, Numbered, decode, joined
 from agentic_fleet.workflows.completions import Chunk
 from agentic_fleet.workflows.refusals import Refusal, read_refusal
 
@@ -97,8 +97,7 @@ class Endpoint:
             while piece:
                 found = lines.feed(piece)
                 told = found[: found.index(DONE)] if DONE in found else found
-                chunks = map(decode, told)
-                for chunk in joined(chunks) if len(told) > BURST else chunks:
+                for chunk in joined(map(decode, told)):
                     chunk = numbered.complete(self._checked(chunk))
                     finished = finished or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
                     yield chunk

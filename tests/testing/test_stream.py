@@ -29,7 +29,7 @@ from agentic_fleet.testing.stream import Transport
 from agentic_fleet.web.wire import AskWords
 
 both = pytest.mark.parametrize("transport", ["sse", "websocket"])
-LONG = Reply(tokens=[f"word{number} " for number in range(60)])
+LONG = Reply(tokens=[f"w{number} " for number in range(120)], pause=0.001)  # what comes at once is one event
 
 
 async def read(it: Client | str, run_id: str, after: int | str | Event = 0, transport: Transport = "sse") -> Events:

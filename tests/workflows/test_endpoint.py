@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agentic_fleet.errors import ModelBusy, ModelFailed
 from agentic_fleet.testing import Reply
 from agentic_fleet.testing import ScriptedModel as FakeOpenAI
-from agentic_fleet.workflows.chunks import BURST, MAX_LINE, Lines
+from agentic_fleet.workflows.chunks import MAX_LINE, Lines
 from agentic_fleet.workflows.completions import Chunk
 from agentic_fleet.workflows.endpoint import Endpoint
 from tests.workflows.conftest import endpoint_to
@@ -121,11 +121,11 @@ async def test_comments_carriage_returns_and_other_fields_are_passed_over(
 
 
 async def test_what_has_come_at_once_is_one_chunk_and_its_text_the_same(session: aiohttp.ClientSession) -> None:
-    words = [b'data: {"choices":[{"delta":{"content":"%d "},"finish_reason":null}]}\n\n' % n for n in range(BURST + 1)]
+    words = [b'data: {"choices":[{"delta":{"content":"%d "},"finish_reason":null}]}\n\n' % n for n in range(9)]
     ending = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
     async with canned(sse(*words, ending)) as (address, _):
         chunks = await collect(endpoint_to(f"http://{address}", session))
-    assert text(chunks) == "".join(f"{n} " for n in range(BURST + 1))
+    assert text(chunks) == "".join(f"{n} " for n in range(9))
     assert len(chunks) == 2
 
 
