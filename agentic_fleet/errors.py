@@ -10,6 +10,7 @@
      │   ├─ KeyReused           an idempotency key came back with another body
      │   └─ CheckpointUnreadable  damaged, or made by another version: the run cannot go on from it
      ├─ Unauthenticated         no key, or none of ours
+     ├─ Forbidden               a key of ours, but this is for others
      ├─ Busy                    try again in `retry_after` seconds
      │   ├─ TooManyRuns
      │   ├─ Draining
@@ -60,6 +61,10 @@ class CheckpointUnreadable(Conflict):
 
 
 class Unauthenticated(FleetError):
+    pass
+
+
+class Forbidden(FleetError):
     pass
 
 

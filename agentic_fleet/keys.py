@@ -47,6 +47,11 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all callers who have a key."""
+        return frozenset(name for name, _ in self._keys)
+
     def caller(self, key: str) -> str | None:
         """Whose key it is. Takes as long for a wrong one as for any other."""
         given, found = _digest(key), None

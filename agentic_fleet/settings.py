@@ -52,6 +52,9 @@ class Settings:
         (),
         "host names that requests may name, comma-separated; none: any with keys, else those of this machine",
     )
+    operators: tuple[str, ...] = _knob(
+        "FLEET_OPERATORS", (), "callers who may change how the team decides for all, comma-separated; none: everybody"
+    )
     home: Path = _knob("FLEET_HOME", Path(".var"), "folder for the database; created at start")
 
     model: str | None = _knob("FLEET_MODEL", None, "model name at the endpoint, or the path of a .gguf file")
@@ -168,10 +171,16 @@ class Settings:
             raise BadSetting("AZURE_OPENAI_ENDPOINT needs AZURE_OPENAI_DEPLOYMENT too")
         if self.otlp_endpoint and self.otlp_protocol != "http/protobuf":
             raise BadSetting("OTEL_EXPORTER_OTLP_PROTOCOL: traces are sent as http/protobuf only (port 4318)")
+        self._check_callers()
+
+    def _check_callers(self) -> None:
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise BadSetting(f"FLEET_ALLOWED_ORIGINS: {origin!r} is no origin, such as https://pages.example")
-        if not Keys(self.api_keys) and not self.insecure and not is_loopback(self.host):
+        keys = Keys(self.api_keys)
+        if strangers := [name for name in self.operators if name not in keys.names]:
+            raise BadSetting(f"FLEET_OPERATORS: FLEET_API_KEYS has no key of {strangers[0]!r}")
+        if not keys and not self.insecure and not is_loopback(self.host):
             raise BadSetting(
                 f"FLEET_HOST: without FLEET_API_KEYS anybody who reaches {self.host} could use the service: "
                 "set keys, or FLEET_INSECURE=1 if that is meant"

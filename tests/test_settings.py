@@ -47,6 +47,11 @@ def test_every_kind_of_value_is_read() -> None:
         ({"AZURE_OPENAI_ENDPOINT": "https://x.example"}, "needs AZURE_OPENAI_DEPLOYMENT"),
         ({"FLEET_INSECURE": "perhaps"}, "FLEET_INSECURE must be 0 or 1"),
         ({"FLEET_API_KEYS": "alice:hush"}, "FLEET_API_KEYS: the key of alice must be"),
+        ({"FLEET_OPERATORS": "alice"}, "FLEET_OPERATORS: FLEET_API_KEYS has no key of 'alice'"),
+        (
+            {"FLEET_API_KEYS": "alice:0123456789abcdef", "FLEET_OPERATORS": "alice, bob"},
+            "FLEET_OPERATORS: FLEET_API_KEYS has no key of 'bob'",
+        ),
         ({"FLEET_ALLOWED_ORIGINS": "https://a.example/"}, "FLEET_ALLOWED_ORIGINS: .* is no origin"),
         ({"FLEET_ALLOWED_ORIGINS": "*"}, "FLEET_ALLOWED_ORIGINS: .* is no origin"),
     ],

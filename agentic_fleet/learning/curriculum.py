@@ -63,7 +63,7 @@ def gather(
     seen = {same_text(task.task) for task in known}
     learned: list[Task] = []
     newest_first = sorted(examples, key=lambda example: example.at, reverse=True)
-    read = [_read(example, roster, min_quality) for example in newest_first]
+    read = [lesson(example, roster, min_quality) for example in newest_first]
     for source, task in [*(("given", task) for task in more), *read]:
         if task is None:
             counts[source] += 1
@@ -114,7 +114,7 @@ def dealt(tasks: Sequence[Task], piles: int, seed: int) -> list[list[Task]]:
     return dealing
 
 
-def _read(example: Example, roster: Roster, min_quality: float) -> tuple[str, Task | None]:
+def lesson(example: Example, roster: Roster, min_quality: float) -> tuple[str, Task | None]:
     """What an example teaches about planning, under the name of its source; or why it teaches nothing."""
     if example.context:
         return "part of a conversation", None

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from agentic_fleet.learning import EXAMPLES
 from agentic_fleet.learning.introspection import Introspection
 from agentic_fleet.learning.jobs import Jobs
+from agentic_fleet.learning.material import Material
 from agentic_fleet.settings import Settings
 from agentic_fleet.workflows.fleet import Fleet, plans_by_model
 from agentic_fleet.workflows.language import Language
@@ -17,6 +19,7 @@ class Tuning:
     jobs: Jobs
     programs: Introspection
     language: Language
+    material: Material
 
 
 @asynccontextmanager
@@ -31,5 +34,6 @@ async def open_tuning(settings: Settings, fleet: Fleet, model: Model) -> AsyncIt
         model=model.name,
     )
     language = Language(None if model.small else model.lm, timeout=fleet.roster.bounds.decision_timeout)
+    material = Material(path=settings.home / EXAMPLES, roster=fleet.roster)
     async with Jobs.open(settings, fleet.shelf) as jobs:
-        yield Tuning(jobs=jobs, programs=programs, language=language)
+        yield Tuning(jobs=jobs, programs=programs, language=language, material=material)

@@ -14,7 +14,7 @@ from agentic_fleet.conversations import LOCAL
 from agentic_fleet.errors import Unauthenticated
 from agentic_fleet.keys import SESSION
 from agentic_fleet.web import problems, views, wire
-from agentic_fleet.web.parts import keys_of
+from agentic_fleet.web.parts import is_operator, keys_of
 from agentic_fleet.web.proxied import inner_path, link
 
 COOKIE = "fleet_session"
@@ -70,11 +70,12 @@ async def sign_in(request: Request) -> Response:
     wire.query(request, wire.NoQuery)
     keys, body = keys_of(request), await wire.body(request, SignInBody)
     if not keys:
-        return views.reply({"caller": LOCAL})
+        return views.reply(_told(request, LOCAL))
     session = keys.session(body.key)
     if session is None:
         raise Unauthenticated("This is no key of ours.")
-    return views.reply({"caller": keys.caller_of_session(session)}, headers=_cookie(request, session, SESSION))
+    caller = keys.caller(body.key) or _NOBODY
+    return views.reply(_told(request, caller), headers=_cookie(request, session, SESSION))
 
 
 async def sign_out(request: Request) -> Response:
@@ -85,7 +86,11 @@ async def sign_out(request: Request) -> Response:
 
 async def show_caller(request: Request) -> Response:
     wire.query(request, wire.NoQuery)
-    return views.reply({"caller": context.caller.get()})
+    return views.reply(_told(request, context.caller.get()))
+
+
+def _told(request: Request, caller: str) -> views.CallerView:
+    return {"caller": caller, "operator": is_operator(request, caller)}
 
 
 def _cookie(request: Request, value: str, seconds: int) -> dict[str, str]:

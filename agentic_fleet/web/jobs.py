@@ -98,8 +98,8 @@ class JobView(TypedDict):
     progress: float  # 0..1
     progress_message: str
     progress_updated_at: str
-    progress_current: int
-    progress_total: int
+    progress_current: int | None  # steps; None while nobody knows how many there are
+    progress_total: int | None
     progress_percent: int
     progress_completed: bool
     progress_duration: float | None  # seconds
@@ -151,8 +151,8 @@ def _job(job: Job) -> JobView:
         "progress": round(share, 4),
         "progress_message": job.error or job.message,
         "progress_updated_at": events.rfc3339(job.told_at),
-        "progress_current": job.done,
-        "progress_total": job.of,
+        "progress_current": job.done if job.of else None,
+        "progress_total": job.of or None,
         "progress_percent": int(share * 100),
         "progress_completed": ended,
         "progress_duration": (until - job.started_at) / 1000 if job.started_at else None,

@@ -13,7 +13,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
+from agentic_fleet import context
+from agentic_fleet.errors import Forbidden
 from agentic_fleet.web import wire
+from agentic_fleet.web.parts import is_operator
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 Header = Literal["Idempotency-Key", "Last-Event-ID"]
@@ -24,7 +27,8 @@ class Operation:
     """`answers` has the successes: status to type, None for no body. `stream`: 200 can be Server-Sent Events.
 
     `media`: types that 200 can have besides, for browsers. `openai`: its frames and its refusals are OpenAI's, and it
-    ignores what it does not know.
+    ignores what it does not know. `operators`: it changes something for all callers, so it is refused with 403 to those
+    who are not named in `FLEET_OPERATORS`, if that names anybody.
     """
 
     handler: Handler
@@ -36,6 +40,7 @@ class Operation:
     stream: bool = False
     media: tuple[str, ...] = ()
     openai: bool = False
+    operators: bool = False
 
 
 def route_of(scope: Scope) -> str | None:
@@ -48,8 +53,10 @@ class Resource(Route):
 
     def __init__(self, path: str, **operations: Operation) -> None:
         async def endpoint(request: Request) -> ASGIApp:
-            method = "GET" if request.method == "HEAD" else request.method
-            return await operations[method].handler(request)
+            operation = operations["GET" if request.method == "HEAD" else request.method]
+            if operation.operators and not is_operator(request, context.caller.get()):
+                raise Forbidden("Only operators may do this: it changes how the team decides for everybody.")
+            return await operation.handler(request)
 
         endpoint.path = path  # type: ignore[attr-defined]  # a function is what a route takes for a handler of requests
         super().__init__(path, endpoint, methods=list(operations))

@@ -94,6 +94,12 @@ def keys_of(connection: HTTPConnection) -> Keys:
     return _state(connection)["keys"]
 
 
+def is_operator(connection: HTTPConnection, caller: str) -> bool:
+    """Whether the caller may change what holds for all of them."""
+    operators = parts_of(connection).settings.operators
+    return not operators or caller in operators
+
+
 def frames_of(connection: HTTPConnection) -> Rate:
     """How many frames a caller may send on all its sockets."""
     return _state(connection)["frames"]

@@ -32,6 +32,7 @@ class Kind(NamedTuple):
 
 _TABLE: dict[type[FleetError], Kind] = {
     errors.Unauthenticated: Kind(401, "Not authenticated"),
+    errors.Forbidden: Kind(403, "Forbidden"),
     errors.NotFound: Kind(404, "Not found"),
     errors.Invalid: Kind(422, "Invalid request"),
     errors.BadCursor: Kind(400, "Bad cursor"),

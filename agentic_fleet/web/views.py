@@ -93,7 +93,10 @@ class AnsweredView(TypedDict):
 
 
 class CallerView(TypedDict):
+    """`operator`: may change how the team decides, for everybody."""
+
     caller: str
+    operator: bool
 
 
 class IndexView(TypedDict):

@@ -12,6 +12,20 @@ AT = "2026-11-25T10:00:00.000Z"
 PACKAGED = {"program_version": "packaged", "parent": None, "created_at": None, "optimizer": None, "examples": None}
 SCORES = {"before": {"planner": {"score": 0.71}}, "after": {"planner": {"score": 0.784}}}
 
+EXAMPLES = [
+    {
+        "workflow_id": f"r{nth}",
+        "at": AT,
+        "task": f"Task {nth}",
+        "agents": ["coder"],
+        "mode": "delegated",
+        "quality_score": 9,
+        "learned": not nth,
+        "why": "of lower quality" if nth else "found good by people",
+    }
+    for nth in range(2)
+]
+
 
 class Workshop:
     """Answers for the service, in the browser: one job, which ends when it is told to."""
@@ -58,6 +72,8 @@ class Workshop:
             self.ended = "cancelled"
         elif path.endswith("/adopt"):
             self.in_force = path.split("/")[2]
+        elif path.startswith("dspy/examples"):
+            return await route.fulfill(status=200, content_type="application/json", body=json.dumps(EXAMPLES))
         found: Any = {"planner": "classifier", "assessor": "rules", "program_version": self.in_force}
         if path == "dspy/programs":
             found = self.programs()
@@ -97,6 +113,31 @@ async def test_an_optimisation_is_started_watched_and_rolled_back(tab: Page, sta
         await tab.get_by_role("button", name="Adopt", exact=True).click()
         await tab.get_by_role("dialog").get_by_role("button", name="Adopt").click()
         await expect(tab.locator("tr", has_text="v1")).to_contain_text("in force")
+
+
+async def test_what_runs_teach_is_listed_with_the_reason(tab: Page, stage: Stage, workshop: Workshop) -> None:
+    async with playing(stage) as it:
+        await tab.goto(f"{it.url}/#/learning")
+        lines = tab.get_by_role("region", name="Examples").locator("tbody tr")
+        await expect(lines).to_have_count(2)
+        await expect(lines.first).to_contain_text("coder · delegated")
+        await expect(lines.first.locator(".good")).to_have_text("found good by people")
+        await expect(lines.last).to_contain_text("of lower quality")
+
+
+async def test_who_is_no_operator_looks_on(tab: Page, stage: Stage, workshop: Workshop) -> None:
+    keys = ("alice:alice-0123456789", "bob:bob-0123456789ab")
+    async with playing(stage, api_keys=keys, operators=("bob",)) as it:
+        workshop.ended, workshop.in_force = "completed", "v1"
+        workshop.asked.append({})
+        await tab.goto(f"{it.url}/#/learning")
+        await tab.get_by_label("Your key").fill("alice-0123456789")
+        await tab.get_by_role("button", name="Sign in").click()
+        await tab.get_by_role("link", name="Learning").click()
+        await expect(tab.get_by_text("Only operators change how the team decides.")).to_be_visible()
+        await expect(tab.get_by_role("button", name="Start an optimisation")).to_be_disabled()
+        await expect(tab.locator("tr", has_text="v1")).to_contain_text("in force")
+        await expect(tab.get_by_role("button", name="Roll back")).to_have_count(0)
 
 
 async def test_an_optimisation_can_be_cancelled(tab: Page, stage: Stage, workshop: Workshop) -> None:

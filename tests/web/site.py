@@ -15,9 +15,10 @@ from starlette.routing import BaseRoute
 
 from agentic_fleet.about import AgentCard, Check
 from agentic_fleet.connection import Connection, Socket
-from agentic_fleet.learning import open_learning
+from agentic_fleet.learning import EXAMPLES, open_learning
 from agentic_fleet.learning.introspection import Introspection
 from agentic_fleet.learning.jobs import Jobs
+from agentic_fleet.learning.material import Material
 from agentic_fleet.learning.tuning import Tuning
 from agentic_fleet.metrics import open_metrics
 from agentic_fleet.runs import Runs
@@ -145,7 +146,12 @@ async def rules_only(settings: Settings, language: Language | None) -> AsyncIter
         )
         at_home = replace(settings, home=Path(folder))
         async with Jobs.open(at_home, shelf) as jobs:
-            yield Tuning(jobs=jobs, programs=programs, language=language or Language(None, timeout=5))
+            yield Tuning(
+                jobs=jobs,
+                programs=programs,
+                language=language or Language(None, timeout=5),
+                material=Material(path=settings.home / EXAMPLES, roster=ROSTER),
+            )
 
 
 @asynccontextmanager

@@ -171,11 +171,11 @@ async def test_a_page_signs_in_once_and_its_event_source_needs_no_header() -> No
         wrong = await it.http.post("/api/v1/sign-in", json={"key": "wrong-0123456789"})
         assert (wrong.status_code, wrong.headers.get("set-cookie")) == (401, None)
         signed = await it.http.post("/api/v1/sign-in", json={"key": KEYS["alice"]})
-        assert signed.json() == {"caller": "alice"}
+        assert signed.json() == {"caller": "alice", "operator": True}
         cookie = signed.headers["set-cookie"]
         assert KEYS["alice"] not in cookie
         assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
-        assert (await it.get("/api/v1/caller")) == {"caller": "alice"}
+        assert (await it.get("/api/v1/caller")) == {"caller": "alice", "operator": True}
         events = await it.read("/api/chat/demo/stream?message=hello")
         assert events[-1]["type"] == "done"
         session = {"Cookie": cookie.partition(";")[0]}
@@ -189,10 +189,32 @@ async def test_a_page_signs_in_once_and_its_event_source_needs_no_header() -> No
 
 async def test_without_keys_everybody_on_this_machine_is_the_same_caller() -> None:
     async with site() as it:
-        assert await it.get("/api/v1/caller") == {"caller": "local"}
-        assert (await it.http.post("/api/v1/sign-in", json={"key": "any"})).json() == {"caller": "local"}
+        assert await it.get("/api/v1/caller") == {"caller": "local", "operator": True}
+        assert (await it.http.post("/api/v1/sign-in", json={"key": "any"})).json() == {
+            "caller": "local",
+            "operator": True,
+        }
         assert (await it.http.get("/api/v1/caller", headers={"Authorization": "Bearer any"})).status_code == 200
         assert types(await hear([{"type": "ping"}], KEYS["bob"], it.url)) == ["pong"]
+
+
+async def test_how_the_team_decides_is_changed_by_operators_alone_when_there_are_any() -> None:
+    changes = [
+        ("POST", "/api/v1/optimization/jobs"),
+        ("DELETE", "/api/v1/dspy/cache"),
+        ("DELETE", "/api/v1/dspy/reasoner/routing-cache"),
+        ("POST", "/api/v1/dspy/programs/packaged/adopt"),
+    ]
+    async with two_callers(operators=("alice",)) as (it, alice, bob):
+        for method, path in changes:
+            refused = await bob.request(method, path)
+            assert (refused.status_code, refused.json()["title"]) == (403, "Forbidden"), path
+            assert (await bob.get(path.replace("/packaged/adopt", ""))).status_code in (200, 405), "all may look"
+            assert (await alice.request(method, path)).status_code < 300, path
+        assert (await bob.get("/api/v1/caller")).json() == {"caller": "bob", "operator": False}
+        assert (await alice.get("/api/v1/caller")).json() == {"caller": "alice", "operator": True}
+        signed = await bob.post("/api/v1/sign-in", json={"key": KEYS["bob"]})
+        assert signed.json() == {"caller": "bob", "operator": False}
 
 
 @row(61)

@@ -89,6 +89,25 @@ async def test_a_deleted_conversation_leaves_no_history_and_teaches_nothing(tmp_
         assert [each.workflow_id for each in read_examples(tmp_path / EXAMPLES)] == [other["run_id"]]
 
 
+async def test_each_caller_sees_what_its_runs_teach_and_why_the_others_do_not(tmp_path: Path) -> None:
+    async with site(home=tmp_path, examples_bytes=100_000, api_keys=KEYS) as on:
+        on.http.headers.update(ADA)
+        for message in ("Sort this out.", "Sort that out."):
+            await on.finished(message)
+        newest = (await on.get("/api/v1/dspy/examples"))[0]
+        assert (newest["task"], newest["learned"], newest["corrected"]) == ("Sort that out.", False, False)
+        assert newest["why"] == "without a plan of this team"
+        await judged(on, newest["workflow_id"], thumb="down", comment="routing: coder, reviewer, sequential")
+        right = (await on.get("/api/v1/dspy/examples?limit=1"))[0]
+        assert (right["agents"], right["mode"], right["learned"]) == (["coder", "reviewer"], "sequential", True)
+        assert (right["why"], right["corrected"]) == ("put right by people", True)
+        assert [each["task"] for each in await on.get("/api/v1/dspy/examples?offset=1")] == ["Sort this out."]
+        await on.http.delete(f"/api/v1/history/{newest['workflow_id']}")
+        assert [each["task"] for each in await on.get("/api/v1/dspy/examples")] == ["Sort this out."]
+        on.http.headers.update(BOB)
+        assert await on.get("/api/v1/dspy/examples") == []
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("id", ["never", "a b", "x" * 65, "%00"])
 async def test_an_execution_that_is_not_there_is_404(method: str, id: str) -> None:

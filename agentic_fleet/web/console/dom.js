@@ -51,6 +51,13 @@ export function button(name, label, act, { shown = false, kind = "plain" } = {})
   return el(`button.${kind}`, attributes, name && icon(name), shown ? label : null);
 }
 
+/** A table that scrolls by itself where it is too wide; `rows` is its body, or what stands in it. */
+export function table(label, heads, rows) {
+  const head = el("thead", {}, el("tr", {}, ...heads.map((each) => el("th", { scope: "col" }, each))));
+  const body = Array.isArray(rows) ? el("tbody", {}, ...rows) : rows;
+  return el("div.table", { tabindex: 0, role: "region", "aria-label": label }, el("table.runs", {}, head, body));
+}
+
 export const byId = (id) => document.getElementById(id);
 
 /** Tell a screen reader, once, in a few words. */

@@ -2,7 +2,7 @@
 
 import { seconds, spent } from "./agent.js";
 import { call, events, get } from "./api.js";
-import { attempt, button, confirmed, el, icon } from "./dom.js";
+import { attempt, button, confirmed, el, icon, table } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { Timeline } from "./timeline.js";
 
@@ -10,9 +10,9 @@ const PAGE = 25;
 const STATUSES = ["completed", "failed", "cancelled", "interrupted", "suspended"];
 const STILL = 1200; // milliseconds that a silence lasts at most when a run is played
 
-export const history = (id) => (id ? detail(id) : table());
+export const history = (id) => (id ? detail(id) : overview());
 
-async function table() {
+async function overview() {
   const rows = el("tbody");
   const status = el(
     "select",
@@ -55,7 +55,6 @@ async function table() {
   words.oninput = filter;
   status.onchange = filter;
   await fill();
-  const heads = ["When", "Question", "Team", "State", "Quality", "Time"];
   return [
     el("h2", {}, "History"),
     el(
@@ -66,24 +65,7 @@ async function table() {
       el("label.unseen", { for: "status" }, "State"),
       status,
     ),
-    el(
-      "div.table",
-      { tabindex: 0, role: "region", "aria-label": "Runs" },
-      el(
-        "table.runs",
-        {},
-        el(
-          "thead",
-          {},
-          el(
-            "tr",
-            {},
-            heads.map((head) => el("th", { scope: "col" }, head)),
-          ),
-        ),
-        rows,
-      ),
-    ),
+    table("Runs", ["When", "Question", "Team", "State", "Quality", "Time"], rows),
     none,
     el("div.buttons", {}, more, forget),
   ];
@@ -106,8 +88,8 @@ function line(run) {
   );
 }
 
-const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
-const when = (time) =>
+export const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
+export const when = (time) =>
   el("time", { datetime: time }, new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }));
 const quality = ({ quality: { score, by } }) => (score == null ? "" : `${score}${by === "human" ? " by you" : ""}`);
 

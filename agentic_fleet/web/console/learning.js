@@ -1,10 +1,12 @@
 // What the team learns from: how good its answers were, and who says so.
 
 import { get } from "./api.js";
-import { el, svg } from "./dom.js";
+import { el, svg, table } from "./dom.js";
+import { short, when } from "./history.js";
 import { tuning } from "./tuning.js";
 
 const MOST = 300; // answers in the plot
+const SHOWN = 10; // examples in the list
 const WINDOW = 10; // answers in an average
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [640, 220, 28, 20];
 
@@ -17,7 +19,25 @@ export async function learning() {
   }
   const scored = runs.filter((run) => run.quality.score != null).reverse();
   const course = scored.length ? quality(scored) : [el("p.empty", {}, "No answer has a score yet.")];
-  return [el("h2", {}, "Quality over time"), ...course, ...(await tuning())];
+  return [el("h2", {}, "Quality over time"), ...course, ...(await examples()), ...(await tuning())];
+}
+
+/** What the newest runs teach, or why they do not. */
+async function examples() {
+  const found = await get(`api/v1/dspy/examples?limit=${SHOWN}`);
+  if (!found.length) return [];
+  const rows = found.map((it) =>
+    el(
+      "tr",
+      {},
+      el("td", {}, when(it.at)),
+      el("td.wide", {}, el("a", { href: `#/history/${it.workflow_id}` }, short(it.task, 90))),
+      el("td", {}, [it.agents.join(", "), it.mode].filter(Boolean).join(" · ")),
+      el("td", {}, it.quality_score ?? ""),
+      el("td", {}, it.learned ? el("b.good", {}, it.why) : it.why),
+    ),
+  );
+  return [el("h2", {}, "Examples"), table("Examples", ["When", "Question", "Team", "Quality", "Teaches"], rows)];
 }
 
 function quality(runs) {

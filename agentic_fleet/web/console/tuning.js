@@ -1,7 +1,7 @@
 // The programs that decide: who they are, optimising them, and which version is in force.
 
 import { call, get, post } from "./api.js";
-import { attempt, button, confirmed, el, say } from "./dom.js";
+import { attempt, button, confirmed, el, say, table } from "./dom.js";
 
 const JOBS = "api/v1/optimization/jobs";
 const PARTS = { all: "Everything", planner: "The planner", assessor: "The assessor" };
@@ -11,7 +11,8 @@ const PERIOD = 1500; // milliseconds between looks at a job that is at work
 /** What this service can do of it; nothing where it cannot. */
 export async function tuning() {
   try {
-    const it = new Tuning();
+    const { operator } = await get("api/v1/caller");
+    const it = new Tuning(operator);
     await it.look();
     return [it.node];
   } catch (problem) {
@@ -21,7 +22,8 @@ export async function tuning() {
 }
 
 class Tuning {
-  constructor() {
+  constructor(operator) {
+    this.operator = operator; // others look on
     this.who = el("p");
     this.start = button(
       "play",
@@ -42,7 +44,6 @@ class Tuning {
     });
     this.jobs = el("ul.jobs");
     this.versions = el("tbody");
-    const heads = ["Version", "Made", "By", "Examples", "Before and after", ""];
     this.node = el(
       "section",
       {},
@@ -57,26 +58,10 @@ class Tuning {
         this.least,
         this.start,
       ),
+      operator ? null : el("p.note", {}, "Only operators change how the team decides."),
       this.jobs,
       el("h2", {}, "Versions"),
-      el(
-        "div.table",
-        { tabindex: 0, role: "region", "aria-label": "Versions" },
-        el(
-          "table.runs",
-          {},
-          el(
-            "thead",
-            {},
-            el(
-              "tr",
-              {},
-              heads.map((head) => el("th", { scope: "col" }, head)),
-            ),
-          ),
-          this.versions,
-        ),
-      ),
+      table("Versions", ["Version", "Made", "By", "Examples", "Before and after", ""], this.versions),
     );
   }
 
@@ -101,7 +86,7 @@ class Tuning {
     ]);
     this.who.textContent = `Plans are made by the ${config.planner}, answers assessed by the ${config.assessor}. In force: ${config.program_version}.`;
     const open = jobs.some((job) => !job.progress_completed);
-    this.start.disabled = open;
+    this.start.disabled = open || !this.operator;
     this.jobs.replaceChildren(...jobs.slice(0, 5).map((job) => this.job(job)));
     this.versions.replaceChildren(...programs.map((program) => this.version(program)));
     clearTimeout(this.timer);
@@ -152,7 +137,7 @@ class Tuning {
         {},
         it.in_force
           ? el("b.good", {}, "in force")
-          : button(null, it.created_at ? "Adopt" : "Roll back", adopt, { shown: true }),
+          : this.operator && button(null, it.created_at ? "Adopt" : "Roll back", adopt, { shown: true }),
       ),
     );
   }

@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute
 
-from agentic_fleet.web import jobs, language, programs
+from agentic_fleet.web import examples, jobs, language, programs, wire
 from agentic_fleet.web.operation import Operation, Resource
 
 ROUTES: list[BaseRoute] = [
@@ -15,6 +15,7 @@ ROUTES: list[BaseRoute] = [
         ),
         POST=Operation(
             handler=jobs.start_job,
+            operators=True,
             summary="Optimise the decision programs; what is better is used by the next run. One job at a time",
             body=jobs.OptimizationBody,
             answers={202: jobs.JobView},
@@ -61,6 +62,7 @@ ROUTES: list[BaseRoute] = [
         ),
         DELETE=Operation(
             handler=programs.clear_cache,
+            operators=True,
             summary="Delete every optimised program; the next run uses the packaged ones",
             answers={204: None},
         ),
@@ -73,7 +75,21 @@ ROUTES: list[BaseRoute] = [
     ),
     Resource(
         "/api/v1/dspy/reasoner/routing-cache",
-        DELETE=Operation(handler=programs.clear_plans, summary="Forget the plans that are kept", answers={204: None}),
+        DELETE=Operation(
+            handler=programs.clear_plans,
+            operators=True,
+            summary="Forget the plans that are kept",
+            answers={204: None},
+        ),
+    ),
+    Resource(
+        "/api/v1/dspy/examples",
+        GET=Operation(
+            handler=examples.list_examples,
+            summary="What the caller's runs teach, newest first",
+            query=(wire.PageQuery,),
+            answers={200: list[examples.ExampleView]},
+        ),
     ),
     Resource(
         "/api/v1/dspy/programs",
@@ -87,6 +103,7 @@ ROUTES: list[BaseRoute] = [
         "/api/v1/dspy/programs/{program_version}/adopt",
         POST=Operation(
             handler=programs.adopt_program,
+            operators=True,
             summary="Put a version in force, from the next run on: an earlier one, or `packaged`",
             answers={200: programs.ProgramView},
         ),
