@@ -5,15 +5,14 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
-from agentic_fleet.testing import ScriptedModel as fake_openai
+from agentic_fleet.testing import ScriptedModel
 from agentic_fleet.workflows import endpoint as endpoint_module
 from agentic_fleet.workflows.endpoint import Endpoint, open_session
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with fake_openai() as fake:
+async def fake() -> AsyncIterator[ScriptedModel]:
+    async with ScriptedModel() as fake:
         yield fake
 
 
@@ -24,7 +23,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def endpoint(fake: FakeOpenAI, session: aiohttp.ClientSession) -> Endpoint:
+def endpoint(fake: ScriptedModel, session: aiohttp.ClientSession) -> Endpoint:
     return endpoint_to(f"{fake.base_url}/chat/completions", session)
 
 

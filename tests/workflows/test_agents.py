@@ -8,7 +8,7 @@ import pytest
 
 from agentic_fleet.errors import BadSetting
 from agentic_fleet.settings import Settings
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel
 from agentic_fleet.workflows.agents import build_team, load_roster
 from agentic_fleet.workflows.models import open_model
 from agentic_fleet.workflows.tools.toolbox import open_toolbox
@@ -92,7 +92,7 @@ def test_what_is_wrong_with_a_tool_is_named_by_its_key(tmp_path: Path, old: str,
     assert told in str(refused.value)
 
 
-async def test_an_agents_options_and_its_model_reach_the_endpoint(tmp_path: Path, fake: FakeOpenAI) -> None:
+async def test_an_agents_options_and_its_model_reach_the_endpoint(tmp_path: Path, fake: ScriptedModel) -> None:
     mine = 'model = "big"\ntemperature = 0.5\ntop_p = 0.9\nmax_tokens = 7\nreasoning_effort = "low"'
     roster = load_roster(roster_file(tmp_path, f"{GOOD}{mine}\n[agents.otto]\n{GOOD.partition('[agents.anna]')[2]}"))
     with anyio.fail_after(10):
@@ -106,7 +106,7 @@ async def test_an_agents_options_and_its_model_reach_the_endpoint(tmp_path: Path
     assert "tools" not in anna
 
 
-async def test_tools_come_from_the_toolbox(fake: FakeOpenAI) -> None:
+async def test_tools_come_from_the_toolbox(fake: ScriptedModel) -> None:
     roster = load_roster()
     with anyio.fail_after(10):
         async with (

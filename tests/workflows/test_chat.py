@@ -9,8 +9,7 @@ from agent_framework.openai import OpenAIChatCompletionClient
 from pydantic import BaseModel
 
 from agentic_fleet.errors import Invalid, ModelFailed
-from agentic_fleet.testing import Body, Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Body, Reply, ScriptedModel
 from agentic_fleet.workflows.chat import CompletionsChatClient, request_body
 from agentic_fleet.workflows.completions import Chunk
 from agentic_fleet.workflows.endpoint import Endpoint
@@ -85,7 +84,7 @@ def essence(body: Body) -> Body:
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("name", REPLIES)
 async def test_it_gives_an_agent_what_the_frameworks_own_client_gives(
-    name: str, stream: bool, endpoint: Endpoint, fake: FakeOpenAI
+    name: str, stream: bool, endpoint: Endpoint, fake: ScriptedModel
 ) -> None:
     fake.reply = REPLIES[name]
     ours = await outcome(with_tools(endpoint), stream=stream)
@@ -98,7 +97,7 @@ async def test_it_gives_an_agent_what_the_frameworks_own_client_gives(
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
-async def test_reasoning_is_kept_apart_from_the_text(field: str, endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_reasoning_is_kept_apart_from_the_text(field: str, endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(reasoning=["hm", "m"], reasoning_field=field, tokens=["yes"])
     response = await with_tools(endpoint).run("really?")
     contents = [(content.type, content.text) for content in response.messages[0].contents]
@@ -230,14 +229,16 @@ def test_pictures_and_hosted_tools_are_refused() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_failed_model_comes_out_of_an_agent_as_it_is(
-    stream: bool, endpoint: Endpoint, fake: FakeOpenAI
+    stream: bool, endpoint: Endpoint, fake: ScriptedModel
 ) -> None:
     fake.reply = lambda body: Reply(status=401)
     with pytest.raises(ModelFailed, match="refused the key"):
         await outcome(with_tools(endpoint), stream=stream)
 
 
-async def test_a_model_that_breaks_off_fails_the_agent_after_what_it_said(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_a_model_that_breaks_off_fails_the_agent_after_what_it_said(
+    endpoint: Endpoint, fake: ScriptedModel
+) -> None:
     fake.reply = lambda body: Reply(tokens=["a", "b"], drop_after=1)
     said = []
     with pytest.raises(ModelFailed, match="broke off"), anyio.fail_after(5):
@@ -255,7 +256,7 @@ async def read_all(agent: Agent) -> None:
 
 @pytest.mark.parametrize("sent", [None, 1], ids=["before the first byte", "in mid-stream"])
 @pytest.mark.parametrize("agents", [1, 50])
-async def test_cancelled_agents_hang_up(agents: int, sent: int | None, endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_cancelled_agents_hang_up(agents: int, sent: int | None, endpoint: Endpoint, fake: ScriptedModel) -> None:
     held = anyio.Event()
     reply = Reply(tokens=["a", "b"], hold_after=(sent, held)) if sent else Reply(hold_before=held)
     fake.reply = lambda body: reply
@@ -273,7 +274,7 @@ async def ask(agent: Agent) -> None:
     await agent.run("hi")
 
 
-async def test_a_whole_answer_that_is_cancelled_hangs_up_too(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_a_whole_answer_that_is_cancelled_hangs_up_too(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["a", "b"], hold_after=(1, anyio.Event()))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, with_tools(endpoint))
@@ -283,7 +284,7 @@ async def test_a_whole_answer_that_is_cancelled_hangs_up_too(endpoint: Endpoint,
     assert (fake.hangups, fake.open) == (1, 0)
 
 
-async def test_leaving_an_agents_stream_early_hangs_up(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_leaving_an_agents_stream_early_hangs_up(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["a", "b"], hold_after=(1, anyio.Event()))
     with anyio.fail_after(5):
         async with with_tools(endpoint).run("hi", stream=True) as updates:

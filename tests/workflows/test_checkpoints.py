@@ -16,8 +16,7 @@ from agent_framework import WorkflowCheckpoint, WorkflowMessage
 
 from agentic_fleet.errors import CheckpointUnreadable, ModelFailed, StoreFailed
 from agentic_fleet.events import StreamEventType
-from agentic_fleet.testing import Body, Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Body, Reply, ScriptedModel
 from agentic_fleet.turns import Checkpoint, Turn
 from agentic_fleet.workflows.agents import Roster, load_roster
 from agentic_fleet.workflows.checkpoints import WORKFLOW, RunCheckpoints
@@ -49,7 +48,7 @@ def who(body: Body) -> str:
 
 
 async def test_a_run_leaves_a_checkpoint_before_each_phase_and_none_after_the_last(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     memory = Notebook()
     fake.reply = Script(plan=plan("delegated", "writer"))
@@ -72,7 +71,7 @@ async def test_a_run_leaves_a_checkpoint_before_each_phase_and_none_after_the_la
     ],
 )
 async def test_a_stopped_run_goes_on_from_every_checkpoint_and_does_nothing_twice(
-    fake: FakeOpenAI, endpoint: Endpoint, planned: Any, held_at: str, reached: str, still_to_do: list[str]
+    fake: ScriptedModel, endpoint: Endpoint, planned: Any, held_at: str, reached: str, still_to_do: list[str]
 ) -> None:
     fleet = fleet_over(endpoint)
     script = Script(plan=planned, says={"writer": says("O", " moon", "!")})
@@ -91,7 +90,7 @@ async def test_a_stopped_run_goes_on_from_every_checkpoint_and_does_nothing_twic
             assert_whole(screen, since=checkpoint.phase)
 
 
-async def test_a_run_stopped_in_its_second_round_goes_on_there(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_run_stopped_in_its_second_round_goes_on_there(fake: ScriptedModel, endpoint: Endpoint) -> None:
     rounds = iter([says("First."), says("Sec", "ond", hold_after=(1, anyio.Event())), says("Second.")])
     scores = iter([POOR, {"verdict": "complete", "score": 8, "missing": ""}])
 
@@ -134,7 +133,7 @@ async def test_a_run_stopped_in_its_second_round_goes_on_there(fake: FakeOpenAI,
     ],
 )
 async def test_a_checkpoint_that_will_not_do_is_refused_with_a_clear_word(
-    fake: FakeOpenAI, endpoint: Endpoint, spoil: Callable[[bytes], bytes], says_what: str
+    fake: ScriptedModel, endpoint: Endpoint, spoil: Callable[[bytes], bytes], says_what: str
 ) -> None:
     memory, fleet = Notebook(), fleet_over(endpoint)
     with anyio.fail_after(10):
@@ -155,7 +154,9 @@ async def test_another_runs_checkpoint_is_not_found(endpoint: Endpoint) -> None:
         await fleet_over(endpoint).run(resumed(turn(), at=strange), Screen())
 
 
-async def test_a_team_that_has_changed_since_is_told_apart_from_a_fault(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_team_that_has_changed_since_is_told_apart_from_a_fault(
+    fake: ScriptedModel, endpoint: Endpoint
+) -> None:
     memory = Notebook()
     fake.reply = Script(plan=plan("delegated", "coder"))
     roster = load_roster()
@@ -246,7 +247,7 @@ def checkpoint_of(message: object) -> WorkflowCheckpoint:
     return WorkflowCheckpoint(workflow_name=WORKFLOW, graph_signature_hash="x", messages=sent)
 
 
-async def stopped_at(held: str, fake: FakeOpenAI, script: Script, began: Turn, fleet: Any) -> Turn:
+async def stopped_at(held: str, fake: ScriptedModel, script: Script, began: Turn, fleet: Any) -> Turn:
     """Run until all but the decision or the agent `held` has ended, and that has said a word; then cancel."""
     screen = Screen()
 
@@ -282,7 +283,7 @@ def assert_whole(screen: Screen, *, since: str) -> None:
     "nothing", [says(), says(" \n"), says(finish_reason="content_filter"), Reply(reasoning=["Hm"])]
 )
 async def test_a_run_that_failed_of_an_empty_answer_asks_anew_when_it_goes_on(
-    fake: FakeOpenAI, endpoint: Endpoint, nothing: Reply
+    fake: ScriptedModel, endpoint: Endpoint, nothing: Reply
 ) -> None:
     replies = iter([nothing, says("Here I am.")])
     fake.reply = lambda body: next(replies)
@@ -295,7 +296,7 @@ async def test_a_run_that_failed_of_an_empty_answer_asks_anew_when_it_goes_on(
     assert result.text == "Here I am."
 
 
-async def test_a_store_that_fails_does_not_make_a_checkpoint_damaged(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_store_that_fails_does_not_make_a_checkpoint_damaged(fake: ScriptedModel, endpoint: Endpoint) -> None:
     class Failing(Notebook):
         async def checkpoints(self) -> list[Checkpoint]:
             raise StoreFailed("The store is locked.")

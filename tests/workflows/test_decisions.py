@@ -12,8 +12,7 @@ import pytest
 
 from agentic_fleet import context
 from agentic_fleet.conversations import Message
-from agentic_fleet.testing import Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Reply, ScriptedModel
 from agentic_fleet.turns import Ask, Mode
 from agentic_fleet.workflows.agents import load_roster
 from agentic_fleet.workflows.changes import named_mode, obeyed
@@ -34,7 +33,7 @@ def decisions_over(endpoint: Endpoint, **bounds: Any) -> Decisions:
     return Decisions(bounded(**bounds), lm=build_lm(endpoint))
 
 
-async def test_the_model_is_asked_in_a_closed_form_without_litellm(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_the_model_is_asked_in_a_closed_form_without_litellm(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("sequential", "researcher", "writer"))
     with anyio.fail_after(10):
         made = await decisions_over(endpoint).plan(Ask(message=TASK))
@@ -51,7 +50,7 @@ async def test_the_model_is_asked_in_a_closed_form_without_litellm(fake: FakeOpe
     assert "litellm" not in sys.modules
 
 
-async def test_the_prompt_is_short_and_shows_labelled_examples(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_the_prompt_is_short_and_shows_labelled_examples(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"))
     with anyio.fail_after(10):
         await decisions_over(endpoint).plan(Ask(message=TASK))
@@ -63,7 +62,7 @@ async def test_the_prompt_is_short_and_shows_labelled_examples(fake: FakeOpenAI,
     assert len(messages[0]["content"].split()) < 250
 
 
-async def test_nothing_of_a_decision_is_kept(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_nothing_of_a_decision_is_kept(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"))
     decisions = decisions_over(endpoint)
     with anyio.fail_after(10):
@@ -78,7 +77,7 @@ async def test_nothing_of_a_decision_is_kept(fake: FakeOpenAI, endpoint: Endpoin
     + ['{"mode": "delegated", "agent_1": ["writer"]}', '{"agent_1": {"name": "writer"}, "mode": 7}', "7"],
 )
 async def test_nonsense_becomes_a_plan_by_rules_with_one_warning(
-    fake: FakeOpenAI, endpoint: Endpoint, said: str, caplog: pytest.LogCaptureFixture
+    fake: ScriptedModel, endpoint: Endpoint, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.reply = lambda body: says(said)
     with anyio.fail_after(10):
@@ -100,7 +99,7 @@ async def test_nonsense_becomes_a_plan_by_rules_with_one_warning(
     ],
 )
 async def test_a_plan_that_is_half_right_is_put_right(
-    fake: FakeOpenAI, endpoint: Endpoint, said: dict[str, Any], mode: str, agents: tuple[str, ...]
+    fake: ScriptedModel, endpoint: Endpoint, said: dict[str, Any], mode: str, agents: tuple[str, ...]
 ) -> None:
     fake.reply = Script(plan=said)
     with anyio.fail_after(10):
@@ -109,14 +108,14 @@ async def test_a_plan_that_is_half_right_is_put_right(
     assert set(made.subtasks) <= set(agents)
 
 
-async def test_a_fenced_answer_is_understood(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_fenced_answer_is_understood(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: says(f"Sure!\n```json\n{json.dumps(plan('delegated', 'coder'))}\n```")
     with anyio.fail_after(10):
         made = await decisions_over(endpoint).plan(Ask(message=TASK))
     assert (made.agents, made.decided_by) == (("coder",), "model")
 
 
-async def test_a_decision_that_is_late_is_made_by_rules(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_decision_that_is_late_is_made_by_rules(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: says("{", hold_before=anyio.Event())
     with anyio.fail_after(10):
         made = await decisions_over(endpoint, decision_timeout=0.2).plan(Ask(message=TASK))
@@ -124,7 +123,7 @@ async def test_a_decision_that_is_late_is_made_by_rules(fake: FakeOpenAI, endpoi
     assert (made.decided_by, fake.hangups) == ("fallback", 1)
 
 
-async def test_a_model_that_fails_leaves_both_decisions_to_rules(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_model_that_fails_leaves_both_decisions_to_rules(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: Reply(status=400)
     decisions = decisions_over(endpoint)
     with anyio.fail_after(10):
@@ -142,7 +141,7 @@ async def test_a_model_that_fails_leaves_both_decisions_to_rules(fake: FakeOpenA
     ],
 )
 async def test_an_assessment_is_brought_into_its_bounds(
-    fake: FakeOpenAI, endpoint: Endpoint, said: dict[str, Any], score: float, verdict: str
+    fake: ScriptedModel, endpoint: Endpoint, said: dict[str, Any], score: float, verdict: str
 ) -> None:
     fake.reply = Script(assessment=said)
     with anyio.fail_after(10):
@@ -151,14 +150,16 @@ async def test_an_assessment_is_brought_into_its_bounds(
 
 
 @pytest.mark.parametrize("said", ['{"score": "good"}', '{"score": NaN}', "{}", "Nice!"])
-async def test_an_assessment_without_a_score_is_made_by_rules(fake: FakeOpenAI, endpoint: Endpoint, said: str) -> None:
+async def test_an_assessment_without_a_score_is_made_by_rules(
+    fake: ScriptedModel, endpoint: Endpoint, said: str
+) -> None:
     fake.reply = lambda body: says(said)
     with anyio.fail_after(10):
         made = await decisions_over(endpoint).assess(TASK, GOOD_ANSWER)
     assert (made.decided_by, made.verdict) == ("rules", "complete")
 
 
-async def test_a_long_answer_is_judged_by_both_its_ends(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_long_answer_is_judged_by_both_its_ends(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script()
     with anyio.fail_after(10):
         await decisions_over(endpoint).assess(TASK, "beginning " + "x" * 50_000 + " ending")
@@ -238,7 +239,7 @@ def said_before(*texts: str) -> list[Message]:
     ]
 
 
-async def test_a_plan_says_which_skills_steps_and_tools_it_takes(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_plan_says_which_skills_steps_and_tools_it_takes(fake: ScriptedModel, endpoint: Endpoint) -> None:
     tools = {"tool_1": "web_search", "tool_2": "calculate", "tool_3": "hammer"}
     fake.reply = Script(plan={**plan("sequential", "researcher", "writer"), "part_2": "", **tools})
     with anyio.fail_after(10):
@@ -252,7 +253,7 @@ async def test_a_plan_says_which_skills_steps_and_tools_it_takes(fake: FakeOpenA
 
 
 async def test_a_team_without_tools_is_not_planned_with_any(
-    fake: FakeOpenAI, endpoint: Endpoint, tmp_path: Path
+    fake: ScriptedModel, endpoint: Endpoint, tmp_path: Path
 ) -> None:
     agent = 'description = "d"\ninstructions = "i"\nskill = "singing"'
     text = f'[workflow]\nfast_agent = "anna"\nsynthesis_agent = "anna"\n[agents.anna]\n{agent}\n[agents.otto]\n{agent}'
@@ -281,7 +282,7 @@ def test_words_call_for_tools(task: str, tools: tuple[str, ...]) -> None:
     assert expected_tools(task, known) == tools
 
 
-async def test_the_model_plans_with_the_conversation_in_mind(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_the_model_plans_with_the_conversation_in_mind(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"))
     history = said_before("Tides?", "They rise. " * 900)
     with anyio.fail_after(10):
@@ -293,7 +294,7 @@ async def test_the_model_plans_with_the_conversation_in_mind(fake: FakeOpenAI, e
 
 
 async def test_an_equal_question_of_the_same_caller_gets_the_same_plan_without_a_call(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Script(plan=plan("sequential", "researcher", "writer"))
     decisions = decisions_over(endpoint)
@@ -306,7 +307,7 @@ async def test_an_equal_question_of_the_same_caller_gets_the_same_plan_without_a
     assert (alone.mode, alone.agents, alone.cached) == ("delegated", ("researcher",), True)
 
 
-async def test_another_caller_or_conversation_gets_a_plan_of_its_own(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_another_caller_or_conversation_gets_a_plan_of_its_own(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"))
     decisions = decisions_over(endpoint)
     with anyio.fail_after(10):
@@ -319,7 +320,7 @@ async def test_another_caller_or_conversation_gets_a_plan_of_its_own(fake: FakeO
     assert len(fake.calls) == 4
 
 
-async def test_a_plan_is_kept_for_its_time_only(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_plan_is_kept_for_its_time_only(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"))
     configure_dspy()
     clock = Clock()
@@ -334,7 +335,7 @@ async def test_a_plan_is_kept_for_its_time_only(fake: FakeOpenAI, endpoint: Endp
 
 @pytest.mark.parametrize(("size", "ttl", "calls"), [(2, 300, 4), (3, 300, 3), (0, 300, 5), (3, 0, 5)])
 async def test_the_plan_that_was_not_used_for_longest_makes_room(
-    fake: FakeOpenAI, endpoint: Endpoint, size: int, ttl: float, calls: int
+    fake: ScriptedModel, endpoint: Endpoint, size: int, ttl: float, calls: int
 ) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"))
     decisions = decisions_over(endpoint, plan_cache_size=size, plan_cache_ttl=ttl)
@@ -345,7 +346,7 @@ async def test_the_plan_that_was_not_used_for_longest_makes_room(
     assert len(decisions.plans) <= size
 
 
-async def test_a_plan_made_in_an_emergency_is_not_kept(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_plan_made_in_an_emergency_is_not_kept(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: says("Well.")
     decisions = decisions_over(endpoint)
     with anyio.fail_after(10):
@@ -356,7 +357,7 @@ async def test_a_plan_made_in_an_emergency_is_not_kept(fake: FakeOpenAI, endpoin
 
 
 async def test_a_users_changes_reach_the_model_and_are_not_kept_for_others(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Script(plan=plan("delegated", "coder"))
     decisions = decisions_over(endpoint)
@@ -404,7 +405,7 @@ def test_changes_that_name_nobody_leave_the_plan_alone() -> None:
 
 @pytest.mark.parametrize("mode", ["handoff", "discussion"])
 async def test_a_handoff_or_discussion_is_for_those_who_ask_and_takes_two(
-    fake: FakeOpenAI, endpoint: Endpoint, mode: Mode
+    fake: ScriptedModel, endpoint: Endpoint, mode: Mode
 ) -> None:
     fake.reply = Script(plan=plan("delegated", "coder"))
     decisions = decisions_over(endpoint)
@@ -440,7 +441,7 @@ def test_by_rules_whoever_has_spoken_least_is_next_but_never_twice_in_a_row() ->
 
 
 async def test_where_there_is_no_choice_the_model_in_the_chair_is_not_asked(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     decisions = decisions_over(endpoint)
     with anyio.fail_after(10):

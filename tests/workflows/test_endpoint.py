@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentic_fleet.errors import ModelBusy, ModelFailed
-from agentic_fleet.testing import Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Reply, ScriptedModel
 from agentic_fleet.workflows.chunks import MAX_LINE, Lines
 from agentic_fleet.workflows.completions import Chunk
 from agentic_fleet.workflows.endpoint import Endpoint
@@ -72,26 +71,28 @@ async def test_an_answer_comes_in_chunks_and_its_usage_last(endpoint: Endpoint) 
     assert chunks[-1]["usage"] == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 
 
-async def test_a_request_carries_the_key_the_model_and_the_wish_to_stream(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_a_request_carries_the_key_the_model_and_the_wish_to_stream(
+    endpoint: Endpoint, fake: ScriptedModel
+) -> None:
     await collect(endpoint, temperature=0.5)
     assert fake.calls[0].headers["authorization"] == "Bearer secret"
     streamed = {"model": "m-1", "stream": True, "stream_options": {"include_usage": True}}
     assert fake.calls[0].body == {**HI, "temperature": 0.5, **streamed}
 
 
-async def test_azures_address_is_kept_whole(session: aiohttp.ClientSession, fake: FakeOpenAI) -> None:
+async def test_azures_address_is_kept_whole(session: aiohttp.ClientSession, fake: ScriptedModel) -> None:
     path = "/openai/deployments/team/chat/completions?api-version=2024-10-21"
     await collect(endpoint_to(fake.url + path, session))
     assert fake.calls[0].path == path
 
 
-async def test_answers_one_after_the_other_share_a_connection(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_answers_one_after_the_other_share_a_connection(endpoint: Endpoint, fake: ScriptedModel) -> None:
     await collect(endpoint)
     await collect(endpoint)
     assert fake.calls[0].connection == fake.calls[1].connection
 
 
-async def test_cookies_are_not_kept(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_cookies_are_not_kept(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["a"], headers={"set-cookie": "who=me"})
     await collect(endpoint)
     await collect(endpoint)
@@ -99,7 +100,7 @@ async def test_cookies_are_not_kept(endpoint: Endpoint, fake: FakeOpenAI) -> Non
 
 
 async def test_a_proxy_from_the_environment_is_used_and_its_exceptions_too(
-    session: aiohttp.ClientSession, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    session: aiohttp.ClientSession, fake: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", fake.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -166,7 +167,7 @@ def test_a_line_without_an_end_is_refused() -> None:
     ],
 )
 async def test_a_refusal_is_told_in_our_words_and_not_tried_again(
-    status: int, error: dict[str, str], said: str, endpoint: Endpoint, fake: FakeOpenAI
+    status: int, error: dict[str, str], said: str, endpoint: Endpoint, fake: ScriptedModel
 ) -> None:
     elsewhere = {"location": "/elsewhere"}  # a redirect is not followed either
     fake.reply = lambda body: Reply(status=status, error=error, headers=elsewhere)
@@ -176,7 +177,7 @@ async def test_a_refusal_is_told_in_our_words_and_not_tried_again(
 
 
 async def test_the_providers_own_text_goes_to_the_log(
-    endpoint: Endpoint, fake: FakeOpenAI, caplog: pytest.LogCaptureFixture
+    endpoint: Endpoint, fake: ScriptedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.reply = lambda body: Reply(status=401, error={"message": "no\nsuch deployment"})
     with pytest.raises(ModelFailed):
@@ -186,21 +187,21 @@ async def test_the_providers_own_text_goes_to_the_log(
 
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-async def test_a_passing_refusal_is_tried_again(status: int, endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_a_passing_refusal_is_tried_again(status: int, endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(status=status) if len(fake.calls) < 3 else Reply(tokens=["at last"])
     assert text(await collect(endpoint)) == "at last"
     assert len(fake.calls) == 3
 
 
 @pytest.mark.usefixtures("no_pauses")
-async def test_three_tries_are_enough(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_three_tries_are_enough(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(status=429)
     with pytest.raises(ModelBusy, match=r"overloaded \(429\)"):
         await collect(endpoint)
     assert len(fake.calls) == 3
 
 
-async def test_an_endpoint_that_asks_for_a_long_pause_is_given_up(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_an_endpoint_that_asks_for_a_long_pause_is_given_up(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(status=503, headers={"Retry-After": "60"})
     with pytest.raises(ModelFailed, match="503"):
         await collect(endpoint)
@@ -228,7 +229,7 @@ async def test_an_endpoint_that_is_not_there_cannot_be_reached(session: aiohttp.
 
 @pytest.mark.parametrize("reply", [Reply(tokens=["a", "b"], drop_after=1), Reply(tokens=["a", "b"], end_after=1)])
 async def test_an_answer_that_breaks_off_is_never_asked_for_again(
-    reply: Reply, endpoint: Endpoint, fake: FakeOpenAI
+    reply: Reply, endpoint: Endpoint, fake: ScriptedModel
 ) -> None:
     fake.reply = lambda body: reply
     chunks = []
@@ -251,7 +252,7 @@ async def test_what_is_not_an_answer_is_refused(line: bytes, session: aiohttp.Cl
             await collect(endpoint_to(f"http://{address}", session))
 
 
-async def test_garbage_in_a_stream_hangs_up(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_garbage_in_a_stream_hangs_up(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["a"], garbage=True, hold_after=(0, anyio.Event()))
     with pytest.raises(ModelFailed, match="not an answer"):
         await collect(endpoint)
@@ -261,7 +262,7 @@ async def test_garbage_in_a_stream_hangs_up(endpoint: Endpoint, fake: FakeOpenAI
 
 @pytest.mark.parametrize("begun", [True, False])
 async def test_a_model_that_falls_silent_is_given_up(
-    begun: bool, session: aiohttp.ClientSession, fake: FakeOpenAI
+    begun: bool, session: aiohttp.ClientSession, fake: ScriptedModel
 ) -> None:
     held = anyio.Event()
     fake.reply = lambda body: Reply(tokens=["a"], hold_after=(0, held)) if begun else Reply(hold_before=held)
@@ -284,7 +285,7 @@ async def test_a_model_that_falls_silent_is_given_up(
     ],
 )
 async def test_a_key_that_the_endpoint_refuses_is_left_out_from_then_on(
-    status: int, key: str, error: dict[str, Any], endpoint: Endpoint, fake: FakeOpenAI
+    status: int, key: str, error: dict[str, Any], endpoint: Endpoint, fake: ScriptedModel
 ) -> None:
     fake.reply = lambda body: Reply(status=status, error=error) if key in body else Reply(tokens=["fine"])
     for _ in range(2):
@@ -293,7 +294,7 @@ async def test_a_key_that_the_endpoint_refuses_is_left_out_from_then_on(
     assert endpoint.constrained == (key != "response_format")
 
 
-async def test_the_newer_name_of_max_tokens_is_learnt(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_the_newer_name_of_max_tokens_is_learnt(endpoint: Endpoint, fake: ScriptedModel) -> None:
     said = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
     error = {"message": said, "param": "max_tokens"}
     fake.reply = lambda body: Reply(status=400, error=error) if "max_tokens" in body else Reply(tokens=["fine"])
@@ -302,7 +303,7 @@ async def test_the_newer_name_of_max_tokens_is_learnt(endpoint: Endpoint, fake: 
     assert [call.body.get("max_completion_tokens") for call in fake.calls] == [None, 5, 5]
 
 
-async def test_another_parameters_fault_costs_no_key(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_another_parameters_fault_costs_no_key(endpoint: Endpoint, fake: ScriptedModel) -> None:
     error = {"message": "response_format is fine, messages are not", "param": "messages[0]"}
     fake.reply = lambda body: Reply(status=400, error=error)
     with pytest.raises(ModelFailed, match="400"):
@@ -318,7 +319,7 @@ async def read_all(endpoint: Endpoint) -> None:
         pass
 
 
-async def test_cancelling_before_the_first_byte_hangs_up(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_cancelling_before_the_first_byte_hangs_up(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(hold_before=anyio.Event())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read_all, endpoint)
@@ -328,7 +329,7 @@ async def test_cancelling_before_the_first_byte_hangs_up(endpoint: Endpoint, fak
     assert (fake.hangups, fake.open) == (1, 0)
 
 
-async def test_cancelling_in_mid_stream_hangs_up(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_cancelling_in_mid_stream_hangs_up(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["a", "b", "c"], hold_after=(2, anyio.Event()))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read_all, endpoint)
@@ -338,7 +339,7 @@ async def test_cancelling_in_mid_stream_hangs_up(endpoint: Endpoint, fake: FakeO
     assert (fake.hangups, fake.open) == (1, 0)
 
 
-async def test_closing_the_generator_hangs_up(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_closing_the_generator_hangs_up(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["a", "b", "c"], hold_after=(2, anyio.Event()))
     chunks = endpoint.stream(HI)
     with anyio.fail_after(5):
@@ -349,7 +350,7 @@ async def test_closing_the_generator_hangs_up(endpoint: Endpoint, fake: FakeOpen
 
 
 async def test_cancelling_while_it_waits_to_try_again_tries_no_more(
-    endpoint: Endpoint, fake: FakeOpenAI, caplog: pytest.LogCaptureFixture
+    endpoint: Endpoint, fake: ScriptedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "agentic_fleet")
     fake.reply = lambda body: Reply(status=503, headers={"Retry-After": "9"})
@@ -383,7 +384,7 @@ async def test_cancelling_while_an_answer_begins_leaves_nothing_open(
                 await anyio.lowlevel.checkpoint()
 
 
-async def test_fifty_cancelled_at_once_all_hang_up_and_leave_no_task(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_fifty_cancelled_at_once_all_hang_up_and_leave_no_task(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["a", "b"], hold_after=(len(fake.calls) % 2, anyio.Event()))
     before = len(anyio.get_running_tasks())
     async with anyio.create_task_group() as tasks:

@@ -11,8 +11,7 @@ from agent_framework import Executor, WorkflowBuilder, WorkflowContext, handler
 from agentic_fleet.errors import TimedOut
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.settings import Settings
-from agentic_fleet.testing import Reply, answer
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Reply, ScriptedModel, answer
 from agentic_fleet.turns import Mode
 from agentic_fleet.workflows import fleet as fleet_module
 from agentic_fleet.workflows.endpoint import Endpoint
@@ -44,7 +43,7 @@ TEAMS: dict[Mode, tuple[str, ...]] = {
 }
 
 
-async def test_a_fast_run_makes_one_call_and_still_shows_every_phase(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_fast_run_makes_one_call_and_still_shows_every_phase(fake: ScriptedModel, endpoint: Endpoint) -> None:
     screen = Screen()
     with anyio.fail_after(10):
         result = await finished(fleet_over(endpoint), turn("Hello there!"), screen)
@@ -57,7 +56,7 @@ async def test_a_fast_run_makes_one_call_and_still_shows_every_phase(fake: FakeO
     assert screen.thought("quality")["decided_by"] == "rules"
 
 
-async def test_a_delegated_run_makes_three_calls(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_delegated_run_makes_three_calls(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"))
     screen = Screen()
     with anyio.fail_after(10):
@@ -82,7 +81,7 @@ async def test_a_delegated_run_makes_three_calls(fake: FakeOpenAI, endpoint: End
     assert (result.quality_score, result.quality_flag) == (9.0, None)
 
 
-async def test_a_poor_score_flags_the_answer(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_poor_score_flags_the_answer(fake: ScriptedModel, endpoint: Endpoint) -> None:
     poor = {"verdict": "refine", "score": 3, "missing": "The poem."}
     fake.reply = Script(plan=plan("delegated", "writer"), assessment=poor)
     screen = Screen()
@@ -95,7 +94,7 @@ async def test_a_poor_score_flags_the_answer(fake: FakeOpenAI, endpoint: Endpoin
 
 
 @pytest.mark.parametrize("mode", list(TEAMS))
-async def test_a_forced_mode_overrides_the_planned_one(fake: FakeOpenAI, endpoint: Endpoint, mode: Mode) -> None:
+async def test_a_forced_mode_overrides_the_planned_one(fake: ScriptedModel, endpoint: Endpoint, mode: Mode) -> None:
     planned = "parallel" if mode in ("fast", "delegated") else "delegated"
     fake.reply = Script(plan=plan(planned, "coder", "reviewer"))
     screen = Screen()
@@ -110,7 +109,7 @@ async def test_a_forced_mode_overrides_the_planned_one(fake: FakeOpenAI, endpoin
 @pytest.mark.parametrize("mode", list(TEAMS))
 @pytest.mark.parametrize("tokens_before", [0, 1])
 async def test_cancelling_a_run_closes_every_connection_to_the_model(
-    fake: FakeOpenAI, endpoint: Endpoint, mode: Mode, tokens_before: int
+    fake: ScriptedModel, endpoint: Endpoint, mode: Mode, tokens_before: int
 ) -> None:
     held = says("a", "b", hold_after=(tokens_before, anyio.Event()))
     working = 3 if mode == "parallel" else 1
@@ -129,7 +128,9 @@ async def test_cancelling_a_run_closes_every_connection_to_the_model(
     assert (fake.open, fake.hangups) == (0, working)
 
 
-async def test_cancelling_while_a_decision_is_made_closes_its_connection(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_cancelling_while_a_decision_is_made_closes_its_connection(
+    fake: ScriptedModel, endpoint: Endpoint
+) -> None:
     fake.reply = lambda body: says("{", hold_before=anyio.Event())
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
@@ -140,7 +141,7 @@ async def test_cancelling_while_a_decision_is_made_closes_its_connection(fake: F
     assert (fake.hangups, len(fake.calls)) == (1, 1)
 
 
-async def test_a_phase_that_takes_too_long_is_named(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_phase_that_takes_too_long_is_named(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: says("{", hold_before=anyio.Event())
     with anyio.fail_after(10), pytest.raises(TimedOut, match=r"^The phase analysis took longer than 0\.2 s\.$"):
         await fleet_over(endpoint, roster=bounded(phase_timeout=0.2)).run(turn(), Screen())
@@ -148,7 +149,9 @@ async def test_a_phase_that_takes_too_long_is_named(fake: FakeOpenAI, endpoint: 
     assert fake.hangups == 1
 
 
-async def test_an_execution_that_takes_too_long_closes_every_connection(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_an_execution_that_takes_too_long_closes_every_connection(
+    fake: ScriptedModel, endpoint: Endpoint
+) -> None:
     held = says("a", "b", hold_after=(1, anyio.Event()))
     fake.reply = Script(plan=plan("parallel", "researcher", "analyst"), says={"researcher": held, "analyst": held})
     with anyio.fail_after(10), pytest.raises(TimedOut, match=r"^The phase execution took longer than 2 s\.$"):
@@ -157,7 +160,7 @@ async def test_an_execution_that_takes_too_long_closes_every_connection(fake: Fa
     assert fake.hangups == 2
 
 
-async def test_cancelling_while_the_run_does_not_take_events_ends_it(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_cancelling_while_the_run_does_not_take_events_ends_it(fake: ScriptedModel, endpoint: Endpoint) -> None:
     blocked = anyio.Event()
 
     async def emit(event: Any) -> None:
@@ -176,7 +179,7 @@ async def test_cancelling_while_the_run_does_not_take_events_ends_it(fake: FakeO
 
 
 @row(70)
-async def test_runs_at_the_same_time_do_not_mix(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_runs_at_the_same_time_do_not_mix(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fleet = fleet_over(endpoint)
     teams = plan("sequential", "researcher", "writer")
     everyone = anyio.Event()
@@ -225,7 +228,7 @@ class Silent(Executor):
 
 
 async def test_building_with_a_small_model_trains_a_classifier_that_plans(
-    fake: FakeOpenAI, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+    fake: ScriptedModel, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "agentic_fleet"), anyio.fail_after(60):
         screen = Screen()
@@ -252,7 +255,7 @@ async def test_a_roster_of_strangers_is_planned_for_by_rules(
     assert screen.thought("routing")["agents"] == ["anna", "otto"]
 
 
-async def test_building_with_a_large_model_lets_the_model_plan(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_building_with_a_large_model_lets_the_model_plan(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "coder"))
     screen = Screen()
     with anyio.fail_after(10):
@@ -262,7 +265,7 @@ async def test_building_with_a_large_model_lets_the_model_plan(fake: FakeOpenAI,
 
 
 async def test_the_tools_of_the_roster_are_checked_and_work(
-    fake: FakeOpenAI, endpoint: Endpoint, tmp_path: Path
+    fake: ScriptedModel, endpoint: Endpoint, tmp_path: Path
 ) -> None:
     agent = 'description = "d"\ninstructions = "i"\nskill = "sums"\ntools = ["calculate", "gone"]'
     text = '[workflow]\nfast_agent = "anna"\nsynthesis_agent = "anna"\n[tools.gone]\nfunction = "no_such:thing"\n'

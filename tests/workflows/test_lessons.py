@@ -12,7 +12,7 @@ from agentic_fleet.learning.examples import Example, read_examples
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.sqlite import open_sqlite
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel
 from agentic_fleet.turns import Ask, RunStatus
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.fleet import Fleet
@@ -44,7 +44,7 @@ async def kept(home: Path, fleet: Fleet, *answers: Any, **ask: Any) -> tuple[Exe
 
 async def test_a_sequence_is_kept_with_its_plan_and_what_it_cost(
     tmp_path: Path,
-    fake: FakeOpenAI,
+    fake: ScriptedModel,
     endpoint: Endpoint,
 ) -> None:
     fake.reply = Script(plan=plan("sequential", "researcher", "writer"))
@@ -64,7 +64,7 @@ async def test_a_sequence_is_kept_with_its_plan_and_what_it_cost(
 
 async def test_a_refined_answer_is_kept_with_its_rounds(
     tmp_path: Path,
-    fake: FakeOpenAI,
+    fake: ScriptedModel,
     endpoint: Endpoint,
 ) -> None:
     poor = {"verdict": "refine", "score": 3, "missing": "The poem."}
@@ -78,14 +78,14 @@ async def test_a_refined_answer_is_kept_with_its_rounds(
 
 async def test_a_fast_answer_has_the_score_of_rules_at_once(
     tmp_path: Path,
-    fake: FakeOpenAI,
+    fake: ScriptedModel,
     endpoint: Endpoint,
 ) -> None:
     execution, _ = await kept(tmp_path, fleet_over(endpoint), mode="fast")
     assert (execution.quality.by, len(fake.calls)) == ("rules", 1)
 
 
-async def test_a_refusal_is_flagged(tmp_path: Path, fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_refusal_is_flagged(tmp_path: Path, fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"), says={"writer": says("I'm sorry, ", "I cannot do that.")})
     execution, _ = await kept(tmp_path, fleet_over(endpoint))
     assert execution.quality.flag == "refusal"
@@ -93,7 +93,7 @@ async def test_a_refusal_is_flagged(tmp_path: Path, fake: FakeOpenAI, endpoint: 
 
 async def test_tools_and_the_humans_who_approve_them_are_kept(
     tmp_path: Path,
-    fake: FakeOpenAI,
+    fake: ScriptedModel,
     endpoint: Endpoint,
 ) -> None:
     fake.reply = payers(plan("delegated", "analyst"), analyst=PAY)
@@ -109,7 +109,7 @@ async def test_tools_and_the_humans_who_approve_them_are_kept(
 @pytest.mark.parametrize("mode", ["parallel", "handoff", "discussion"])
 async def test_every_mode_is_kept_with_who_really_worked(
     tmp_path: Path,
-    fake: FakeOpenAI,
+    fake: ScriptedModel,
     endpoint: Endpoint,
     mode: Any,
 ) -> None:

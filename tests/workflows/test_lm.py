@@ -9,8 +9,7 @@ import pytest
 from dspy import lm15
 
 from agentic_fleet.errors import ModelFailed
-from agentic_fleet.testing import Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Reply, ScriptedModel
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.lm import build_lm, configure_dspy
 
@@ -37,7 +36,7 @@ async def lm(endpoint: Endpoint) -> AsyncIterator[Any]:
         yield lm
 
 
-async def test_a_decision_is_made_by_a_schema(lm: Any, fake: FakeOpenAI) -> None:
+async def test_a_decision_is_made_by_a_schema(lm: Any, fake: ScriptedModel) -> None:
     plan = await dspy.Predict(Plan).acall(task="paint the shed")
     assert (plan.mode, plan.score) == ("fast", 9)
     (call,) = fake.calls
@@ -48,7 +47,7 @@ async def test_a_decision_is_made_by_a_schema(lm: Any, fake: FakeOpenAI) -> None
     assert "paint the shed" in call.body["messages"][1]["content"]
 
 
-async def test_a_bare_choice_reaches_the_model_as_it_is(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_a_bare_choice_reaches_the_model_as_it_is(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["ri", "ght"])
     config = lm15.Config(response_format={"type": "json_schema", **CHOICE}, stop=(".",), seed=1)
     messages = (lm15.Message.user("Which?"),)
@@ -61,27 +60,27 @@ async def test_a_bare_choice_reaches_the_model_as_it_is(endpoint: Endpoint, fake
     assert (body["stop"], body["seed"]) == (["."], 1)
 
 
-async def test_a_model_without_schemas_is_asked_in_words(lm: Any, endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_a_model_without_schemas_is_asked_in_words(lm: Any, endpoint: Endpoint, fake: ScriptedModel) -> None:
     endpoint.constrained = False  # may be learnt at any time
     fake.reply = lambda body: Reply(tokens=['{"mode": "slow", "score": 3}'])
     assert (await dspy.Predict(Plan).acall(task="x")).mode == "slow"
     assert [call.body.get("response_format") for call in fake.calls] == [None]
 
 
-async def test_an_answer_without_a_word_fails_the_decision_only(lm: Any, fake: FakeOpenAI) -> None:
+async def test_an_answer_without_a_word_fails_the_decision_only(lm: Any, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply()
     with pytest.raises(dspy.AdapterParseError):
         await dspy.Predict(Plan).acall(task="x")
 
 
-async def test_tokens_are_counted_and_an_answer_that_was_cut_says_so(endpoint: Endpoint, fake: FakeOpenAI) -> None:
+async def test_tokens_are_counted_and_an_answer_that_was_cut_says_so(endpoint: Endpoint, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(tokens=["a"], finish_reason="length", usage=(5, 1))
     lm = build_lm(endpoint)
     response = await lm.acall(lm15.Request(model=lm.model, messages=(lm15.Message.user("hi"),)))
     assert (response.finish_reason, response.usage.input_tokens, response.usage.output_tokens) == ("length", 5, 1)
 
 
-async def test_a_failed_model_is_the_cause_of_the_failed_decision(lm: Any, fake: FakeOpenAI) -> None:
+async def test_a_failed_model_is_the_cause_of_the_failed_decision(lm: Any, fake: ScriptedModel) -> None:
     fake.reply = lambda body: Reply(status=401)
     with pytest.raises(dspy.LMUnexpectedError) as failure:
         await dspy.Predict(Plan).acall(task="x")
@@ -113,7 +112,7 @@ async def test_any_task_may_configure_dspy_again() -> None:
 
 
 @pytest.mark.parametrize("decisions", [1, 20])
-async def test_a_cancelled_decision_hangs_up(decisions: int, lm: Any, fake: FakeOpenAI) -> None:
+async def test_a_cancelled_decision_hangs_up(decisions: int, lm: Any, fake: ScriptedModel) -> None:
     held = anyio.Event()
     fake.reply = lambda body: Reply(tokens=["{", "}"], hold_after=(1, held))
     predict = dspy.Predict(Plan)

@@ -16,7 +16,7 @@ from agent_framework import Message
 
 from agentic_fleet.errors import BadSetting, ModelFailed
 from agentic_fleet.settings import Settings
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import ScriptedModel
 from agentic_fleet.workflows import models
 from agentic_fleet.workflows.azure import SignedIn, Tokens
 from agentic_fleet.workflows.completions import Completions
@@ -94,7 +94,7 @@ async def test_who_asks_while_weights_are_loaded_does_not_wait_for_ever(monkeypa
 
 
 async def test_a_model_name_and_an_endpoint_are_used_and_not_called_before_they_are_needed(
-    fake: FakeOpenAI, caplog: pytest.LogCaptureFixture
+    fake: ScriptedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(model="gpt-x", openai_base_url=f"{fake.base_url}/", openai_api_key=KEY, azure_endpoint=None)
     with anyio.fail_after(10), caplog.at_level(logging.INFO):
@@ -112,7 +112,7 @@ async def test_a_model_name_and_an_endpoint_are_used_and_not_called_before_they_
     assert KEY not in caplog.text + model.check().detail
 
 
-async def test_a_local_endpoint_needs_no_key(fake: FakeOpenAI) -> None:
+async def test_a_local_endpoint_needs_no_key(fake: ScriptedModel) -> None:
     with anyio.fail_after(10):
         async with open_model(Settings(model="local", openai_base_url=fake.base_url)) as model:
             assert "Hello" in await answer(model.completions)
@@ -124,7 +124,7 @@ async def test_a_model_name_and_a_key_alone_mean_openai() -> None:
         assert model.check().detail.startswith("gpt-x at api.openai.com")
 
 
-async def test_azure_is_asked_by_deployment(fake: FakeOpenAI) -> None:
+async def test_azure_is_asked_by_deployment(fake: ScriptedModel) -> None:
     settings = Settings(azure_endpoint=f"{fake.url}/", azure_api_key=KEY, azure_deployment="my gpt")
     with anyio.fail_after(10):
         async with open_model(settings) as model:
@@ -135,7 +135,7 @@ async def test_azure_is_asked_by_deployment(fake: FakeOpenAI) -> None:
     assert "authorization" not in fake.calls[0].headers
 
 
-async def test_another_model_at_the_same_endpoint_is_asked_by_its_name(fake: FakeOpenAI) -> None:
+async def test_another_model_at_the_same_endpoint_is_asked_by_its_name(fake: ScriptedModel) -> None:
     settings = Settings(model="gpt-x", openai_base_url=fake.base_url, openai_api_key=KEY)
     with anyio.fail_after(10):
         async with open_model(settings) as model:
@@ -146,7 +146,7 @@ async def test_another_model_at_the_same_endpoint_is_asked_by_its_name(fake: Fak
     assert fake.calls[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-async def test_another_model_of_azure_is_another_deployment(fake: FakeOpenAI) -> None:
+async def test_another_model_of_azure_is_another_deployment(fake: ScriptedModel) -> None:
     settings = Settings(azure_endpoint=fake.url, azure_api_key=KEY, azure_deployment="one")
     with anyio.fail_after(10):
         async with open_model(settings) as model:
@@ -154,7 +154,7 @@ async def test_another_model_of_azure_is_another_deployment(fake: FakeOpenAI) ->
     assert fake.calls[0].path.startswith("/openai/deployments/two/chat/completions?")
 
 
-async def test_agents_and_decisions_get_the_answers_that_a_run_has_had_without_a_call(fake: FakeOpenAI) -> None:
+async def test_agents_and_decisions_get_the_answers_that_a_run_has_had_without_a_call(fake: ScriptedModel) -> None:
     memory = Notebook()
     configure_dspy()
     with anyio.fail_after(10):
@@ -187,7 +187,7 @@ class Clock:
         expires_on: int
 
 
-def signed_in(fake: FakeOpenAI, session: aiohttp.ClientSession, tokens: Tokens) -> SignedIn:
+def signed_in(fake: ScriptedModel, session: aiohttp.ClientSession, tokens: Tokens) -> SignedIn:
     def endpoint(headers: Mapping[str, str]) -> Endpoint:
         url = f"{fake.base_url}/chat/completions"
         return Endpoint(session, url=url, headers=headers, model="m", name="m", timeout=30)
@@ -196,7 +196,7 @@ def signed_in(fake: FakeOpenAI, session: aiohttp.ClientSession, tokens: Tokens) 
 
 
 async def test_without_a_key_a_token_signs_in_and_is_replaced_before_it_ends(
-    fake: FakeOpenAI, session: aiohttp.ClientSession
+    fake: ScriptedModel, session: aiohttp.ClientSession
 ) -> None:
     clock = Clock()
     completions = signed_in(fake, session, Tokens(clock, lambda: clock.now))
@@ -212,7 +212,7 @@ async def test_without_a_key_a_token_signs_in_and_is_replaced_before_it_ends(
     assert completions.constrained
 
 
-async def test_those_who_come_together_get_one_token(fake: FakeOpenAI, session: aiohttp.ClientSession) -> None:
+async def test_those_who_come_together_get_one_token(fake: ScriptedModel, session: aiohttp.ClientSession) -> None:
     clock = Clock()
     completions = signed_in(fake, session, Tokens(clock, lambda: clock.now))
     with anyio.fail_after(10):
@@ -223,7 +223,7 @@ async def test_those_who_come_together_get_one_token(fake: FakeOpenAI, session: 
 
 
 async def test_a_credential_that_fails_fails_the_answer_with_a_text_that_is_safe_to_show(
-    fake: FakeOpenAI, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+    fake: ScriptedModel, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Clock):
         def get_token(self, *scopes: str) -> Clock.Token:
@@ -237,7 +237,7 @@ async def test_a_credential_that_fails_fails_the_answer_with_a_text_that_is_safe
 
 
 async def test_azure_without_a_key_takes_the_identity_that_azure_identity_finds(
-    fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    fake: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stand-in for the package: what it finds depends on the machine."""
     package = ModuleType("azure.identity")

@@ -7,8 +7,7 @@ import pytest
 from agentic_fleet.conversations import Message
 from agentic_fleet.errors import ModelFailed, TimedOut
 from agentic_fleet.events import StreamEventType
-from agentic_fleet.testing import Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Reply, ScriptedModel
 from agentic_fleet.turns import Mode
 from agentic_fleet.workflows.agents import Roster
 from agentic_fleet.workflows.endpoint import Endpoint
@@ -17,7 +16,7 @@ from tests.workflows.team import Screen, Script, bounded, finished, fleet_over, 
 _TYPE = StreamEventType
 
 
-async def test_delegated_streams_one_agents_tokens_as_the_answer(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_delegated_streams_one_agents_tokens_as_the_answer(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"), says={"writer": says("Ebb", " and", " flow.")})
     screen = Screen()
     with anyio.fail_after(10):
@@ -41,7 +40,7 @@ async def test_delegated_streams_one_agents_tokens_as_the_answer(fake: FakeOpenA
 
 
 async def test_in_sequence_each_agent_sees_the_work_so_far_and_the_last_one_answers(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     said = {"researcher": says("The moon", " pulls."), "writer": says("O moon", "!")}
     fake.reply = Script(plan=plan("sequential", "researcher", "writer"), says=said)
@@ -67,7 +66,7 @@ async def test_in_sequence_each_agent_sees_the_work_so_far_and_the_last_one_answ
     assert "## researcher\nThe moon pulls." in second
 
 
-async def test_in_parallel_all_work_at_once_and_one_synthesis_answers(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_in_parallel_all_work_at_once_and_one_synthesis_answers(fake: ScriptedModel, endpoint: Endpoint) -> None:
     go = anyio.Event()
     said = {name: says(f"{name} reports", ".", hold_after=(1, go)) for name in ("researcher", "analyst", "coder")}
     said["writer"] = says("All", " told.")
@@ -90,7 +89,7 @@ async def test_in_parallel_all_work_at_once_and_one_synthesis_answers(fake: Fake
     assert screen.thought("execution")["agents"] == ["researcher", "analyst", "coder"]
 
 
-async def test_one_failing_agent_of_several_does_not_fail_the_others(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_one_failing_agent_of_several_does_not_fail_the_others(fake: ScriptedModel, endpoint: Endpoint) -> None:
     said = {"researcher": says("Facts."), "analyst": Reply(status=400), "writer": says("Told.")}
     fake.reply = Script(plan=plan("parallel", "researcher", "analyst"), says=said)
     screen = Screen()
@@ -104,7 +103,7 @@ async def test_one_failing_agent_of_several_does_not_fail_the_others(fake: FakeO
     assert screen.thought("execution")["failed"] == {"analyst": failed.error}
 
 
-async def test_when_all_agents_fail_the_first_ones_failure_is_the_runs(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_when_all_agents_fail_the_first_ones_failure_is_the_runs(fake: ScriptedModel, endpoint: Endpoint) -> None:
     said = {"researcher": Reply(status=400), "analyst": says(" ")}
     fake.reply = Script(plan=plan("parallel", "analyst", "researcher"), says=said)
     screen = Screen()
@@ -119,7 +118,7 @@ async def test_when_all_agents_fail_the_first_ones_failure_is_the_runs(fake: Fak
 
 @pytest.mark.parametrize("mode", ["fast", "delegated", "sequential"])
 async def test_a_model_that_refuses_fails_the_run_with_its_own_error(
-    fake: FakeOpenAI, endpoint: Endpoint, mode: Mode
+    fake: ScriptedModel, endpoint: Endpoint, mode: Mode
 ) -> None:
     fake.reply = Script(
         plan=plan(mode, "researcher", "writer"), says={"researcher": Reply(status=400), "writer": Reply(status=400)}
@@ -131,7 +130,7 @@ async def test_a_model_that_refuses_fails_the_run_with_its_own_error(
     assert screen.events[-1].error == str(failed.value)
 
 
-async def test_an_agent_that_takes_too_long_is_named(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_an_agent_that_takes_too_long_is_named(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"), says={"writer": says("One", hold_after=(0, anyio.Event()))})
     roster = bounded(agent_timeout=0.2)
     with anyio.fail_after(10), pytest.raises(TimedOut, match=r"^The agent writer took longer than 0\.2 s\.$"):
@@ -141,7 +140,7 @@ async def test_an_agent_that_takes_too_long_is_named(fake: FakeOpenAI, endpoint:
 
 
 async def test_an_agent_that_hangs_in_parallel_counts_as_one_without_a_report(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     said = {"researcher": says("Facts."), "analyst": says("x", hold_after=(0, anyio.Event())), "writer": says("Told.")}
     fake.reply = Script(plan=plan("parallel", "researcher", "analyst"), says=said)
@@ -153,7 +152,7 @@ async def test_an_agent_that_hangs_in_parallel_counts_as_one_without_a_report(
 
 
 async def test_an_answer_is_stopped_at_its_bound_and_its_connection_closed(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     endless = says(*["0123456789" * 3] * 40, hold_after=(30, anyio.Event()))
     fake.reply = Script(plan=plan("delegated", "writer"), says={"writer": endless})
@@ -173,7 +172,7 @@ async def test_an_answer_is_stopped_at_its_bound_and_its_connection_closed(
     assert fake.hangups == 1
 
 
-async def test_reasoning_is_shown_apart_from_the_answer(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_reasoning_is_shown_apart_from_the_answer(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: says("Yes.", reasoning=["Let me", " see"])
     screen = Screen()
     with anyio.fail_after(10):
@@ -187,7 +186,7 @@ async def test_reasoning_is_shown_apart_from_the_answer(fake: FakeOpenAI, endpoi
 
 
 async def test_the_newest_of_the_conversation_is_passed_on_within_its_bound(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     history = [
         Message(id=str(at), conversation_id="c1", role="assistant" if at % 2 else "user", content=text, created_at=at)
@@ -207,14 +206,14 @@ async def test_the_newest_of_the_conversation_is_passed_on_within_its_bound(
     ("effort", "sent"), [("minimal", "low"), ("medium", "medium"), ("maximal", "high"), (None, None)]
 )
 async def test_the_reasoning_effort_reaches_the_model_in_its_own_words(
-    fake: FakeOpenAI, endpoint: Endpoint, effort: str | None, sent: str | None
+    fake: ScriptedModel, endpoint: Endpoint, effort: str | None, sent: str | None
 ) -> None:
     with anyio.fail_after(10):
         await fleet_over(endpoint).run(turn(mode="fast", reasoning_effort=effort), Screen())
     assert fake.calls[0].body.get("reasoning_effort") == sent
 
 
-async def test_the_asks_effort_overrides_the_members_own(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_the_asks_effort_overrides_the_members_own(fake: ScriptedModel, endpoint: Endpoint) -> None:
     roster = bounded()
     members = {name: msgspec.structs.replace(member, reasoning_effort="none") for name, member in roster.items()}
     fleet = fleet_over(endpoint, roster=Roster(members, roster.bounds))
@@ -224,7 +223,7 @@ async def test_the_asks_effort_overrides_the_members_own(fake: FakeOpenAI, endpo
     assert [call.body.get("reasoning_effort") for call in fake.calls] == ["high", "none"]
 
 
-async def test_the_synthesis_is_asked_the_same_whoever_reports_first(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_the_synthesis_is_asked_the_same_whoever_reports_first(fake: ScriptedModel, endpoint: Endpoint) -> None:
     asked: list[str] = []
     for last in ("researcher", "analyst"):
         go = anyio.Event()
@@ -241,7 +240,7 @@ async def test_the_synthesis_is_asked_the_same_whoever_reports_first(fake: FakeO
 
 
 async def test_what_a_failing_emit_raises_comes_out_even_from_parallel_agents(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Script(plan=plan("parallel", "researcher", "analyst"))
     screen = Screen()

@@ -11,8 +11,7 @@ import pytest
 
 from agentic_fleet.errors import ModelFailed, TimedOut
 from agentic_fleet.events import StreamEventType
-from agentic_fleet.testing import Body, Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Body, Reply, ScriptedModel
 from agentic_fleet.turns import Turn
 from agentic_fleet.workflows.agents import build_team
 from agentic_fleet.workflows.decisions import Decisions
@@ -117,7 +116,7 @@ def handoffs(screen: Screen) -> list[dict[str, Any]]:
     return [e.data or {} for e in screen.of(_TYPE.ORCHESTRATOR_THOUGHT) if e.kind == "handoff"]
 
 
-def prompts(fake: FakeOpenAI) -> list[str]:
+def prompts(fake: ScriptedModel) -> list[str]:
     return [call.body["messages"][-1]["content"] for call in fake.calls]
 
 
@@ -125,7 +124,7 @@ THREE = {"researcher": says("The moon", " pulls."), "analyst": says("Twice a day
 
 
 async def test_a_discussion_shows_who_has_the_floor_and_what_they_say_and_ends_with_one_answer(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Script(says=THREE)
     stage = Stage(endpoint)
@@ -150,7 +149,7 @@ async def test_a_discussion_shows_who_has_the_floor_and_what_they_say_and_ends_w
 
 
 async def test_each_speaker_reads_what_was_said_before_and_so_does_who_answers(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Script(says=THREE)
     with anyio.fail_after(10):
@@ -163,7 +162,7 @@ async def test_each_speaker_reads_what_was_said_before_and_so_does_who_answers(
 
 
 async def test_a_model_in_the_chair_chooses_among_the_others_and_ends_the_discussion(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = chaired(Script(says={**THREE, "coder": says("print()")}), "coder", "researcher", "stop")
     stage = Stage(endpoint, by_model=True)
@@ -178,7 +177,7 @@ async def test_a_model_in_the_chair_chooses_among_the_others_and_ends_the_discus
 
 @pytest.mark.parametrize("nonsense", ["stranger", "researcher", "stop"])
 async def test_a_chair_that_talks_nonsense_is_heard_once_and_rules_go_on(
-    fake: FakeOpenAI, endpoint: Endpoint, nonsense: str, caplog: pytest.LogCaptureFixture
+    fake: ScriptedModel, endpoint: Endpoint, nonsense: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The researcher has just spoken, and before anybody else has there is nothing to stop."""
     fake.reply = chaired(Script(says={**THREE, "coder": says("print()")}), nonsense)
@@ -190,7 +189,7 @@ async def test_a_chair_that_talks_nonsense_is_heard_once_and_rules_go_on(
     assert len([r for r in caplog.records if "no usable speaker" in r.message]) == 1
 
 
-async def test_a_discussion_ends_at_its_bound(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_discussion_ends_at_its_bound(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = chaired(Script(says=THREE), *["researcher", "analyst"] * 9)
     stage = Stage(endpoint, by_model=True, discussion_rounds=3)
     with anyio.fail_after(10):
@@ -200,7 +199,7 @@ async def test_a_discussion_ends_at_its_bound(fake: FakeOpenAI, endpoint: Endpoi
 
 
 async def test_an_agent_that_fails_ends_the_discussion_and_the_others_words_are_answered_from(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Script(says={**THREE, "analyst": Reply(status=400)})
     stage = Stage(endpoint)
@@ -212,7 +211,7 @@ async def test_an_agent_that_fails_ends_the_discussion_and_the_others_words_are_
     assert floor(stage.screen) == ["researcher", "analyst", None]
 
 
-async def test_a_discussion_whose_first_speaker_fails_has_no_answer(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_discussion_whose_first_speaker_fails_has_no_answer(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(says={"researcher": Reply(status=400)})
     stage = Stage(endpoint)
     with anyio.fail_after(10), pytest.raises(ModelFailed):
@@ -220,7 +219,9 @@ async def test_a_discussion_whose_first_speaker_fails_has_no_answer(fake: FakeOp
     assert not stage.screen.text()
 
 
-async def test_a_question_pauses_a_discussion_which_goes_on_where_it_was(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_question_pauses_a_discussion_which_goes_on_where_it_was(
+    fake: ScriptedModel, endpoint: Endpoint
+) -> None:
     replies = [says("The moon."), asking("Which harbour?", "Hm."), says("Bremen, then."), says("Low tide."), says("x")]
     fake.reply = in_order(*replies, says("O moon!"))
     with anyio.fail_after(10):
@@ -246,7 +247,7 @@ async def test_a_question_pauses_a_discussion_which_goes_on_where_it_was(fake: F
 
 
 async def test_readers_who_begin_anew_are_told_a_discussion_again_without_a_call(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = chaired(Script(says={**THREE, "coder": says("print()")}), "coder", "nobody")
     stage = Stage(endpoint, by_model=True)
@@ -260,7 +261,7 @@ async def test_readers_who_begin_anew_are_told_a_discussion_again_without_a_call
 
 
 async def test_a_handoff_passes_the_task_on_and_the_last_agents_text_is_the_answer(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Script(
         says={"researcher": passing_on("writer", "A poem", " is wanted."), "writer": says("O", " moon!")}
@@ -288,7 +289,7 @@ async def test_a_handoff_passes_the_task_on_and_the_last_agents_text_is_the_answ
 
 
 async def test_agents_are_offered_handoffs_to_each_other_and_read_what_was_said(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Script(says={"researcher": passing_on("writer", "A poem."), "writer": says("O moon!")})
     stage = Stage(endpoint)
@@ -302,7 +303,7 @@ async def test_agents_are_offered_handoffs_to_each_other_and_read_what_was_said(
     assert second["messages"][-1]["content"] == "A poem."
 
 
-async def test_an_agent_that_does_not_hand_over_answers(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_an_agent_that_does_not_hand_over_answers(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(says={"researcher": says("Tides.")})
     stage = Stage(endpoint)
     with anyio.fail_after(10):
@@ -311,7 +312,7 @@ async def test_an_agent_that_does_not_hand_over_answers(fake: FakeOpenAI, endpoi
 
 
 async def test_agents_that_pass_a_task_to_and_fro_are_stopped_and_the_supervisor_answers(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     circle = {"researcher": passing_on("analyst", "Not me."), "analyst": passing_on("researcher")}
     fake.reply = Script(says={**circle, "writer": says("Told.")})
@@ -329,7 +330,7 @@ async def test_agents_that_pass_a_task_to_and_fro_are_stopped_and_the_supervisor
     assert prompts(fake)[-1].count("## researcher\nNot me.") == 2
 
 
-async def test_a_handoff_leaves_nothing_in_the_shared_agents(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_handoff_leaves_nothing_in_the_shared_agents(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(says={"researcher": passing_on("writer", "A poem."), "writer": says("O moon!")})
     stage = Stage(endpoint)
     with anyio.fail_after(10):
@@ -347,7 +348,7 @@ async def test_a_handoff_leaves_nothing_in_the_shared_agents(fake: FakeOpenAI, e
 
 @pytest.mark.parametrize(("words", "answer"), [(["A poem."], "Told."), ([], None)])
 async def test_when_the_one_who_takes_over_fails_what_was_said_decides(
-    fake: FakeOpenAI, endpoint: Endpoint, words: Sequence[str], answer: str | None
+    fake: ScriptedModel, endpoint: Endpoint, words: Sequence[str], answer: str | None
 ) -> None:
     fake.reply = Script(
         says={"researcher": passing_on("coder", *words), "coder": Reply(status=400), "writer": says("Told.")}
@@ -364,7 +365,7 @@ async def test_when_the_one_who_takes_over_fails_what_was_said_decides(
     assert failed.agent_id == "coder"
 
 
-async def test_each_agent_of_a_handoff_has_its_own_time(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_each_agent_of_a_handoff_has_its_own_time(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(says={"researcher": says("x", hold_after=(0, anyio.Event()))})
     with anyio.fail_after(10), pytest.raises(TimedOut, match=r"^The agent researcher took longer than 0\.3 s\.$"):
         await Stage(endpoint, agent_timeout=0.3).hand_over("researcher", "writer")
@@ -373,7 +374,7 @@ async def test_each_agent_of_a_handoff_has_its_own_time(fake: FakeOpenAI, endpoi
     assert fake.hangups == 1
 
 
-async def test_a_handed_over_answer_is_stopped_at_its_bound(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_handed_over_answer_is_stopped_at_its_bound(fake: ScriptedModel, endpoint: Endpoint) -> None:
     endless = says(*["0123456789" * 3] * 40, hold_after=(30, anyio.Event()))
     fake.reply = Script(says={"researcher": endless})
     stage = Stage(endpoint, max_answer_characters=100)
@@ -384,7 +385,7 @@ async def test_a_handed_over_answer_is_stopped_at_its_bound(fake: FakeOpenAI, en
     assert fake.hangups == 1
 
 
-async def test_reasoning_in_a_handoff_is_shown_apart(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_reasoning_in_a_handoff_is_shown_apart(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: says("Yes.", reasoning=["Let me", " see"])
     stage = Stage(endpoint)
     with anyio.fail_after(10):
@@ -396,7 +397,7 @@ async def test_reasoning_in_a_handoff_is_shown_apart(fake: FakeOpenAI, endpoint:
     ]
 
 
-async def test_a_question_pauses_a_handoff_which_goes_on_where_it_was(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_question_pauses_a_handoff_which_goes_on_where_it_was(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = in_order(
         passing_on("writer", "A poem."),
         asking("Which harbour?", "Hm."),
@@ -430,7 +431,7 @@ async def test_a_question_pauses_a_handoff_which_goes_on_where_it_was(fake: Fake
 
 
 async def test_readers_who_begin_anew_are_told_a_handoff_again_without_a_call(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Script(says={"researcher": passing_on("writer", "A poem."), "writer": says("O moon!")})
     stage = Stage(endpoint)
@@ -443,7 +444,9 @@ async def test_readers_who_begin_anew_are_told_a_handoff_again_without_a_call(
 
 
 @pytest.mark.parametrize("mode", ["discuss", "hand_over"])
-async def test_cancelling_closes_the_connection_to_the_model(fake: FakeOpenAI, endpoint: Endpoint, mode: str) -> None:
+async def test_cancelling_closes_the_connection_to_the_model(
+    fake: ScriptedModel, endpoint: Endpoint, mode: str
+) -> None:
     fake.reply = Script(says={"researcher": says("a", "b", hold_after=(1, anyio.Event()))})
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:

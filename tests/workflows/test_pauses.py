@@ -10,8 +10,7 @@ import pytest
 
 from agentic_fleet.errors import FleetError, ModelFailed, StoreFailed
 from agentic_fleet.events import StreamEventType
-from agentic_fleet.testing import Body, Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Body, Reply, ScriptedModel
 from agentic_fleet.workflows.approval import MOST_CHANGES, changes_in
 from agentic_fleet.workflows.endpoint import Endpoint
 from tests.workflows.team import (
@@ -56,7 +55,7 @@ def payers(planned: dict[str, Any], **does: Any) -> Payers:
     return script
 
 
-def bodies(fake: FakeOpenAI) -> list[str]:
+def bodies(fake: ScriptedModel) -> list[str]:
     return [json.dumps(call.body, sort_keys=True) for call in fake.calls]
 
 
@@ -69,7 +68,9 @@ def assert_told_once(screen: Screen) -> None:
     assert [event.message for event in screen.of(_TYPE.ORCHESTRATOR_MESSAGE)] == ["The team is at work."]
 
 
-async def test_a_tool_call_waits_for_approval_and_the_log_simply_goes_on(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_tool_call_waits_for_approval_and_the_log_simply_goes_on(
+    fake: ScriptedModel, endpoint: Endpoint
+) -> None:
     fake.reply = payers(plan("delegated", "analyst"), analyst=PAY)
     screen, first = Screen(), turn(memory=Notebook())
     with anyio.fail_after(10):
@@ -94,7 +95,7 @@ async def test_a_tool_call_waits_for_approval_and_the_log_simply_goes_on(fake: F
     assert len(bodies(fake)) == len(set(bodies(fake))) == 4  # plan, two by the analyst, assessment
 
 
-async def test_thoughts_before_a_pause_are_completed_once(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_thoughts_before_a_pause_are_completed_once(fake: ScriptedModel, endpoint: Endpoint) -> None:
     def reply(body: Body) -> Reply:
         if body["messages"][-1]["role"] == "tool":
             return says("Paid.")
@@ -109,7 +110,7 @@ async def test_thoughts_before_a_pause_are_completed_once(fake: FakeOpenAI, endp
     assert [event.reasoning for event in screen.of(_TYPE.REASONING_COMPLETED)] == ["Seven it is."]
 
 
-async def test_a_declined_call_is_not_made_and_the_agent_is_told(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_declined_call_is_not_made_and_the_agent_is_told(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = payers(plan("delegated", "analyst"), analyst=PAY)
     screen, first = Screen(), turn(memory=Notebook())
     with anyio.fail_after(10):
@@ -123,7 +124,7 @@ async def test_a_declined_call_is_not_made_and_the_agent_is_told(fake: FakeOpenA
 
 
 async def test_in_sequence_the_second_agent_pauses_and_the_first_does_not_work_again(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = payers(plan("sequential", "analyst", "coder", "writer"), coder=PAY)
     screen, first = Screen(), turn(memory=Notebook())
@@ -137,7 +138,9 @@ async def test_in_sequence_the_second_agent_pauses_and_the_first_does_not_work_a
     assert len(bodies(fake)) == len(set(bodies(fake))) == 6
 
 
-async def test_in_parallel_an_agent_that_waits_does_not_stop_its_siblings(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_in_parallel_an_agent_that_waits_does_not_stop_its_siblings(
+    fake: ScriptedModel, endpoint: Endpoint
+) -> None:
     script = payers(plan("parallel", "analyst", "researcher", "coder"), analyst=PAY)
     script.says["coder"] = Reply(status=400)
     fake.reply = script
@@ -154,7 +157,7 @@ async def test_in_parallel_an_agent_that_waits_does_not_stop_its_siblings(fake: 
     assert len(bodies(fake)) == len(set(bodies(fake))) == 7  # also the coder's, which failed, is not tried again
 
 
-async def test_all_that_parallel_agents_want_to_know_is_asked_at_once(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_all_that_parallel_agents_want_to_know_is_asked_at_once(fake: ScriptedModel, endpoint: Endpoint) -> None:
     ask = [("ask_user", '{"question": "Which harbour?"}')]
     fake.reply = payers(plan("parallel", "analyst", "researcher", "coder"), coder=ask, analyst=[*PAY, *ask])
     screen, first = Screen(), turn(memory=Notebook())
@@ -173,7 +176,7 @@ async def test_all_that_parallel_agents_want_to_know_is_asked_at_once(fake: Fake
 
 
 async def test_a_turn_without_the_answer_asks_the_same_again_and_says_nothing(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = payers(plan("delegated", "analyst"), analyst=PAY)
     screen, first = Screen(), turn(memory=Notebook())
@@ -188,7 +191,7 @@ async def test_a_turn_without_the_answer_asks_the_same_again_and_says_nothing(
 
 
 async def test_readers_who_begin_anew_are_told_all_that_was_said_before_the_pause(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = payers(plan("sequential", "researcher", "analyst"), analyst=PAY)
     first, screen = turn(memory=Notebook()), Screen()
@@ -204,7 +207,7 @@ async def test_readers_who_begin_anew_are_told_all_that_was_said_before_the_paus
     assert len(bodies(fake)) == len(set(bodies(fake)))
 
 
-async def test_the_same_call_in_the_second_round_is_another_question(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_the_same_call_in_the_second_round_is_another_question(fake: ScriptedModel, endpoint: Endpoint) -> None:
     script = payers(plan("delegated", "analyst"), analyst=PAY)
     script.assessment = {"verdict": "refine", "score": 3, "missing": "More."}
     fake.reply = script
@@ -220,7 +223,7 @@ async def test_the_same_call_in_the_second_round_is_another_question(fake: FakeO
     assert "declined" in screen.of(_TYPE.AGENT_OUTPUT)[1].message  # type: ignore[operator]  # it has one
 
 
-async def test_a_store_that_fails_under_a_tool_comes_out_as_what_it_is(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_store_that_fails_under_a_tool_comes_out_as_what_it_is(fake: ScriptedModel, endpoint: Endpoint) -> None:
     class Failing(Notebook):
         async def keep_step(self, key: str, value: bytes) -> None:
             if "/tool:" in key:
@@ -235,7 +238,7 @@ async def test_a_store_that_fails_under_a_tool_comes_out_as_what_it_is(fake: Fak
                 await fleet.run(answered(first, pause, True), Screen())
 
 
-async def test_a_plan_waits_for_approval_before_anybody_works(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_plan_waits_for_approval_before_anybody_works(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"))
     screen, first = Screen(), turn(memory=Notebook(), require_plan_approval=True)
     with anyio.fail_after(10):
@@ -250,7 +253,9 @@ async def test_a_plan_waits_for_approval_before_anybody_works(fake: FakeOpenAI, 
     assert [decision(call.body) for call in fake.calls] == ["plan", None, "assessment"]
 
 
-async def test_changes_in_words_lead_to_another_plan_and_another_question(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_changes_in_words_lead_to_another_plan_and_another_question(
+    fake: ScriptedModel, endpoint: Endpoint
+) -> None:
     fake.reply = lambda body: Script(plan=plan("delegated", "coder" if "instead" in str(body) else "writer"))(body)
     screen, first = Screen(), turn(memory=Notebook(), require_plan_approval=True)
     with anyio.fail_after(10):
@@ -267,7 +272,7 @@ async def test_changes_in_words_lead_to_another_plan_and_another_question(fake: 
     assert "Use the coder instead of the writer, please." in json.dumps(fake.calls[1].body)
 
 
-async def test_a_plan_that_rules_made_stays_when_the_model_is_back(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_plan_that_rules_made_stays_when_the_model_is_back(fake: ScriptedModel, endpoint: Endpoint) -> None:
     plans = iter([Script(plan=plan("delegated", "writer")), None, Script(plan=plan("delegated", "coder"))])
 
     def reply(body: Body) -> Reply:
@@ -321,7 +326,7 @@ def test_what_changes_a_plan(answer: Any, changes: str) -> None:
 
 @pytest.mark.parametrize(("second", "paid"), [(True, [7, 7]), (False, [7])])
 async def test_the_same_call_in_an_agents_second_part_is_another_call(
-    fake: FakeOpenAI, endpoint: Endpoint, second: bool, paid: list[int]
+    fake: ScriptedModel, endpoint: Endpoint, second: bool, paid: list[int]
 ) -> None:
     fake.reply = payers(plan("sequential", "analyst", "coder"), analyst=PAY)
     screen, now = Screen(), turn(mode="discussion", memory=Notebook())
@@ -337,7 +342,7 @@ async def test_the_same_call_in_an_agents_second_part_is_another_call(
 
 @pytest.mark.parametrize("leaves_out", [("index",), ("id",), ("index", "id")])
 async def test_a_server_that_numbers_no_calls_has_them_made_once_each(
-    fake: FakeOpenAI, endpoint: Endpoint, leaves_out: Any
+    fake: ScriptedModel, endpoint: Endpoint, leaves_out: Any
 ) -> None:
     def reply(body: Body) -> Reply:
         match sum(message["role"] == "tool" for message in body["messages"]):
@@ -359,7 +364,7 @@ async def test_a_server_that_numbers_no_calls_has_them_made_once_each(
 
 
 async def test_a_call_that_was_made_when_the_run_was_cancelled_is_not_made_again(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     class Cancelling(Notebook):
         async def keep_step(self, key: str, value: bytes) -> None:
@@ -382,7 +387,7 @@ async def test_a_call_that_was_made_when_the_run_was_cancelled_is_not_made_again
 
 
 async def test_a_store_that_fails_under_a_tool_of_one_of_several_agents_comes_out_as_what_it_is(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     class Failing(Notebook):
         async def keep_step(self, key: str, value: bytes) -> None:
@@ -399,7 +404,7 @@ async def test_a_store_that_fails_under_a_tool_of_one_of_several_agents_comes_ou
                 await fleet.run(answered(first, pause, True), Screen())
 
 
-async def test_a_plan_that_was_agreed_to_is_not_asked_about_again(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_plan_that_was_agreed_to_is_not_asked_about_again(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Script(plan=plan("delegated", "writer"))
     memory, fleet = Notebook(), fleet_over(endpoint)
     first = turn(memory=memory, require_plan_approval=True)
@@ -409,7 +414,7 @@ async def test_a_plan_that_was_agreed_to_is_not_asked_about_again(fake: FakeOpen
         await finished(fleet, resumed(second, at=memory.before("analysis")), Screen())  # the plan is a cached one now
 
 
-async def test_a_store_that_fails_under_a_decision_ends_the_run(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_store_that_fails_under_a_decision_ends_the_run(fake: ScriptedModel, endpoint: Endpoint) -> None:
     class Failing(Notebook):
         async def keep_step(self, key: str, value: bytes) -> None:
             if "analysis.1/model:" in key:
@@ -420,7 +425,7 @@ async def test_a_store_that_fails_under_a_decision_ends_the_run(fake: FakeOpenAI
         await fleet_over(endpoint).run(turn(memory=Failing()), Screen())
 
 
-async def test_a_model_that_calls_tools_for_ever_has_not_answered(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_model_that_calls_tools_for_ever_has_not_answered(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: says(tool_calls=[("pay", '{"amount": "much"}')])
     screen = Screen()
     with anyio.fail_after(10):
@@ -430,7 +435,9 @@ async def test_a_model_that_calls_tools_for_ever_has_not_answered(fake: FakeOpen
     assert screen.text() == ""
 
 
-async def test_arguments_too_deep_to_be_read_are_the_failure_of_one_agent(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_arguments_too_deep_to_be_read_are_the_failure_of_one_agent(
+    fake: ScriptedModel, endpoint: Endpoint
+) -> None:
     deep = '{"a": ' * 5000 + "1" + "}" * 5000
     fake.reply = payers(plan("parallel", "analyst", "coder"), analyst=[("pay", deep)])
     with anyio.fail_after(10):
@@ -442,7 +449,7 @@ async def test_arguments_too_deep_to_be_read_are_the_failure_of_one_agent(fake: 
 
 
 async def test_an_agent_that_failed_in_a_handoff_is_not_tried_again_after_a_pause(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     coders = iter([Reply(status=400), says("Back again.")])
 
@@ -468,7 +475,7 @@ async def test_an_agent_that_failed_in_a_handoff_is_not_tried_again_after_a_paus
     assert next(coders).tokens == ("Back again.",)
 
 
-async def test_an_agent_that_had_failed_and_now_asks_gets_its_answer(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_an_agent_that_had_failed_and_now_asks_gets_its_answer(fake: ScriptedModel, endpoint: Endpoint) -> None:
     script = payers(plan("parallel", "analyst", "coder"), analyst=PAY)
     memory, screen = Notebook(), Screen()
     first = turn(memory=memory)

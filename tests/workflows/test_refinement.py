@@ -9,8 +9,7 @@ import pytest
 
 from agentic_fleet.errors import ModelFailed
 from agentic_fleet.events import StreamEventType
-from agentic_fleet.testing import Body, Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Body, Reply, ScriptedModel
 from agentic_fleet.workflows.endpoint import Endpoint
 from tests.workflows.team import Screen, bounded, decision, finished, fleet_over, plan, says, turn
 
@@ -38,7 +37,7 @@ class Rounds:
 
 
 async def test_a_poor_answer_goes_back_with_what_is_missing_and_the_better_one_wins(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = rounds = Rounds(["Tides| are.", "O| moon!"], [3, 8])
     screen = Screen()
@@ -54,7 +53,7 @@ async def test_a_poor_answer_goes_back_with_what_is_missing_and_the_better_one_w
 
 
 async def test_each_round_is_visible_and_the_last_deltas_are_the_last_rounds(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     fake.reply = Rounds(["Tides| are.", "O| moon!"], [3, 8])
     screen = Screen()
@@ -77,7 +76,7 @@ async def test_each_round_is_visible_and_the_last_deltas_are_the_last_rounds(
     assert Screen(screen.events[screen.events.index(again) :]).text() == "O moon!"
 
 
-async def test_a_worse_version_does_not_win(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_worse_version_does_not_win(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Rounds(["Good.", "Bad."], [5, 2])
     with anyio.fail_after(10):
         result = await finished(fleet_over(endpoint), turn(), Screen())
@@ -94,7 +93,7 @@ async def test_a_worse_version_does_not_win(fake: FakeOpenAI, endpoint: Endpoint
     ],
 )
 async def test_rounds_end_where_they_do_not_help(
-    fake: FakeOpenAI, endpoint: Endpoint, scores: list[float], made: int
+    fake: ScriptedModel, endpoint: Endpoint, scores: list[float], made: int
 ) -> None:
     fake.reply = rounds = Rounds(["a", "b", "c", "d", "e"], scores)
     with anyio.fail_after(10):
@@ -104,7 +103,7 @@ async def test_rounds_end_where_they_do_not_help(
     assert result.quality_score == max(scores[:made])
 
 
-async def test_a_third_round_improves_on_the_second(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_third_round_improves_on_the_second(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = rounds = Rounds(["One.", "Two.", "Three."], [2, 4, 9])
     with anyio.fail_after(10):
         result = await finished(fleet_over(endpoint, roster=bounded(max_refinements=2)), turn(), Screen())
@@ -113,7 +112,7 @@ async def test_a_third_round_improves_on_the_second(fake: FakeOpenAI, endpoint: 
     assert "One." not in rounds.asked[2]
 
 
-async def test_a_fast_answer_is_never_refined(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_fast_answer_is_never_refined(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: says("I am sorry, I cannot.")
     screen = Screen()
     with anyio.fail_after(10):
@@ -122,7 +121,7 @@ async def test_a_fast_answer_is_never_refined(fake: FakeOpenAI, endpoint: Endpoi
     assert result.quality_flag == "refusal"
 
 
-async def test_rules_send_an_answer_back_too(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_rules_send_an_answer_back_too(fake: ScriptedModel, endpoint: Endpoint) -> None:
     texts = iter(["I am sorry, I cannot.", "Tides come and go."])
     fake.reply = lambda body: says(next(texts))
     with anyio.fail_after(10):
@@ -130,7 +129,7 @@ async def test_rules_send_an_answer_back_too(fake: FakeOpenAI, endpoint: Endpoin
     assert result.text == "Tides come and go."
 
 
-async def test_a_refinement_that_fails_leaves_the_answer_before_it(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_refinement_that_fails_leaves_the_answer_before_it(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Rounds(["Good.", Reply(status=400)], [5])
     screen = Screen()
     with anyio.fail_after(10):
@@ -140,7 +139,7 @@ async def test_a_refinement_that_fails_leaves_the_answer_before_it(fake: FakeOpe
     assert screen.story()[-2:] == ["agent.complete writer", "orchestrator.thought execution"]
 
 
-async def test_a_first_round_that_fails_fails_the_run(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_first_round_that_fails_fails_the_run(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Rounds([Reply(status=400)], [])
     with anyio.fail_after(10), pytest.raises(ModelFailed):
         await fleet_over(endpoint).run(turn(), Screen())

@@ -5,8 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentic_fleet.testing import Body
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Body, ScriptedModel
 from agentic_fleet.turns import Usage
 from agentic_fleet.workflows import spending
 from agentic_fleet.workflows.endpoint import Endpoint
@@ -44,7 +43,7 @@ def test_outside_a_run_nothing_is_counted() -> None:
 
 @pytest.mark.usefixtures("no_pauses")
 async def test_a_call_that_broke_off_makes_the_cost_of_an_answered_run_unknown(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     script = Script(plan=plan("parallel", "researcher", "writer"))
     with anyio.fail_after(10):
@@ -57,7 +56,7 @@ async def test_a_call_that_broke_off_makes_the_cost_of_an_answered_run_unknown(
 
 
 async def test_instructions_of_the_caller_stand_behind_the_agents_own_and_are_bounded(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     systems: list[str] = []
 

@@ -6,8 +6,7 @@ import anyio
 import pytest
 
 from agentic_fleet.events import StreamEvent, StreamEventType
-from agentic_fleet.testing import Body, Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Body, Reply, ScriptedModel
 from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.usage import Usage
 from tests.workflows.team import (
@@ -53,7 +52,7 @@ class Priced(Script):
         return Reply(tokens=reply.tokens, tool_calls=reply.tool_calls, status=reply.status, usage=usage)
 
 
-async def test_a_run_tells_what_each_part_and_each_decision_cost(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_run_tells_what_each_part_and_each_decision_cost(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Priced(plan=plan("sequential", "researcher", "writer"))
     screen = Screen()
     with anyio.fail_after(10):
@@ -68,7 +67,9 @@ async def test_a_run_tells_what_each_part_and_each_decision_cost(fake: FakeOpenA
 
 
 @pytest.mark.parametrize("mode", ["parallel", "handoff", "discussion"])
-async def test_every_call_of_every_mode_is_told_exactly_once(fake: FakeOpenAI, endpoint: Endpoint, mode: str) -> None:
+async def test_every_call_of_every_mode_is_told_exactly_once(
+    fake: ScriptedModel, endpoint: Endpoint, mode: str
+) -> None:
     fake.reply = Priced(plan=plan(mode, "researcher", "writer"))
     screen = Screen()
     with anyio.fail_after(10):
@@ -76,7 +77,7 @@ async def test_every_call_of_every_mode_is_told_exactly_once(fake: FakeOpenAI, e
     assert sum(calls for _, calls, _, _ in told(screen.events)) == len(fake.calls)
 
 
-async def test_what_was_paid_before_a_pause_is_told_after_it(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_what_was_paid_before_a_pause_is_told_after_it(fake: ScriptedModel, endpoint: Endpoint) -> None:
     def reply(body: Body) -> Reply:
         if body["messages"][-1]["role"] == "tool":
             return says("Paid.", usage=(20, 5))
@@ -93,7 +94,7 @@ async def test_what_was_paid_before_a_pause_is_told_after_it(fake: FakeOpenAI, e
     assert len(fake.calls) == 2
 
 
-async def test_what_was_told_is_not_told_again_when_readers_begin_anew(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_what_was_told_is_not_told_again_when_readers_begin_anew(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = Priced(plan=plan("delegated", "writer"))
     notebook, screen = Notebook(), Screen()
     with anyio.fail_after(10):
@@ -105,7 +106,7 @@ async def test_what_was_told_is_not_told_again_when_readers_begin_anew(fake: Fak
     assert len(fake.calls) == 3
 
 
-async def test_an_agent_that_fails_tells_what_it_had_cost(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_an_agent_that_fails_tells_what_it_had_cost(fake: ScriptedModel, endpoint: Endpoint) -> None:
     def reply(body: Body) -> Reply:
         if body["messages"][-1]["role"] == "tool":
             return Reply(status=400)

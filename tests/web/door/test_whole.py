@@ -8,8 +8,7 @@ import anyio
 import openai
 import pytest
 
-from agentic_fleet.testing import Body, Reply
-from agentic_fleet.testing import ScriptedModel as FakeOpenAI
+from agentic_fleet.testing import Body, Reply, ScriptedModel
 from agentic_fleet.turns import RunStatus
 from agentic_fleet.workflows.endpoint import Endpoint, open_session
 from tests.web.door.guest import content, guest, user
@@ -20,13 +19,13 @@ from tests.workflows.test_refinement import Rounds
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as fake:
+async def fake() -> AsyncIterator[ScriptedModel]:
+    async with ScriptedModel() as fake:
         yield fake
 
 
 @pytest.fixture
-async def endpoint(fake: FakeOpenAI) -> AsyncIterator[Endpoint]:
+async def endpoint(fake: ScriptedModel) -> AsyncIterator[Endpoint]:
     async with open_session() as session:
         yield endpoint_to(f"{fake.base_url}/chat/completions", session)
 
@@ -51,7 +50,7 @@ class Talk:
 
 @pytest.mark.parametrize("mode", ["auto", "fast", "delegated", "sequential", "parallel", "handoff", "discussion"])
 async def test_in_every_mode_the_stream_is_the_answer_and_its_cost_is_known(
-    fake: FakeOpenAI, endpoint: Endpoint, mode: str
+    fake: ScriptedModel, endpoint: Endpoint, mode: str
 ) -> None:
     fake.reply = talk = Talk("Tides", " are", " long\u2028waves.")
     async with site(workflow=fleet_over(endpoint)) as it:
@@ -79,7 +78,7 @@ async def test_in_every_mode_the_stream_is_the_answer_and_its_cost_is_known(
         assert all(prompt[:2] == ["I am Ada.", "Ahoy."] for prompt in talk.prompts)
 
 
-async def test_a_response_goes_on_with_what_the_team_had_said(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_response_goes_on_with_what_the_team_had_said(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = talk = Talk("Long waves.")
     async with site(workflow=fleet_over(endpoint)) as it:
         client = guest(it)
@@ -93,7 +92,7 @@ async def test_a_response_goes_on_with_what_the_team_had_said(fake: FakeOpenAI, 
         assert second.usage and second.usage.total_tokens == 13
 
 
-async def test_what_is_streamed_is_not_refined_and_what_is_not_is(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_what_is_streamed_is_not_refined_and_what_is_not_is(fake: ScriptedModel, endpoint: Endpoint) -> None:
     async with site(workflow=fleet_over(endpoint)) as it:
         client = guest(it)
         fake.reply = rounds = Rounds(["Tides| are."], [3])
@@ -107,7 +106,9 @@ async def test_what_is_streamed_is_not_refined_and_what_is_not_is(fake: FakeOpen
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_a_client_that_leaves_hangs_up_on_the_model(fake: FakeOpenAI, endpoint: Endpoint, streamed: bool) -> None:
+async def test_a_client_that_leaves_hangs_up_on_the_model(
+    fake: ScriptedModel, endpoint: Endpoint, streamed: bool
+) -> None:
     fake.reply = lambda body: says("Once", " upon", hold_after=(1, anyio.Event()))
     async with site(workflow=fleet_over(endpoint)) as it:
 
@@ -125,7 +126,7 @@ async def test_a_client_that_leaves_hangs_up_on_the_model(fake: FakeOpenAI, endp
         assert run.status is RunStatus.CANCELLED
 
 
-async def test_a_model_that_refuses_is_a_bad_gateway(fake: FakeOpenAI, endpoint: Endpoint) -> None:
+async def test_a_model_that_refuses_is_a_bad_gateway(fake: ScriptedModel, endpoint: Endpoint) -> None:
     fake.reply = lambda body: Reply(status=401, error={"message": "no such key"})
     async with site(workflow=fleet_over(endpoint)) as it:
         with pytest.raises(openai.InternalServerError) as caught:
@@ -134,7 +135,7 @@ async def test_a_model_that_refuses_is_a_bad_gateway(fake: FakeOpenAI, endpoint:
 
 
 async def test_a_tool_that_needs_a_human_is_told_and_can_be_approved_elsewhere(
-    fake: FakeOpenAI, endpoint: Endpoint
+    fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
     def reply(body: Body) -> Reply:
         told = [message for message in body["messages"] if message["role"] == "tool"]
