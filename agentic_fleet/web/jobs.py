@@ -98,11 +98,11 @@ class JobView(TypedDict):
     progress: float  # 0..1
     progress_message: str
     progress_updated_at: str
-    progress_current: int | None  # steps; None while nobody knows how many there are
-    progress_total: int | None
+    progress_current: NotRequired[int]  # steps; left out while nobody knows how many
+    progress_total: NotRequired[int]
     progress_percent: int
     progress_completed: bool
-    progress_duration: float | None  # seconds
+    progress_duration: NotRequired[float]  # seconds, since it has begun
     details: DetailsView
 
 
@@ -137,7 +137,7 @@ def _job(job: Job) -> JobView:
     ended = job.status not in OPEN
     share = 1.0 if job.status == "completed" else job.done / job.of if job.of else 0.0
     until = job.ended_at or events.now()
-    return {
+    told: JobView = {
         "job_id": job.id,
         "user_id": job.user_id,
         "status": job.status,
@@ -151,13 +151,15 @@ def _job(job: Job) -> JobView:
         "progress": round(share, 4),
         "progress_message": job.error or job.message,
         "progress_updated_at": events.rfc3339(job.told_at),
-        "progress_current": job.done if job.of else None,
-        "progress_total": job.of or None,
         "progress_percent": int(share * 100),
         "progress_completed": ended,
-        "progress_duration": (until - job.started_at) / 1000 if job.started_at else None,
         "details": _details(job),
     }
+    if job.of:
+        told["progress_current"], told["progress_total"] = job.done, job.of
+    if job.started_at:
+        told["progress_duration"] = (until - job.started_at) / 1000
+    return told
 
 
 def _details(job: Job) -> DetailsView:

@@ -33,8 +33,8 @@ async def finished_job(fleet: Fleet, job_id: str) -> dict[str, Any]:
     seen = -1
     while True:
         job: dict[str, Any] = await fleet.get(f"/api/v1/optimization/jobs/{job_id}")
-        assert (job["progress_current"] or 0) >= seen
-        seen = job["progress_current"] or 0
+        assert job.get("progress_current", 0) >= seen
+        seen = job.get("progress_current", 0)
         if job["status"] not in ("pending", "running"):
             return job
         await anyio.sleep(0.1)
