@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from agentic_fleet import __version__, jsontext
 from agentic_fleet.conversations import LOCAL, Message
-from agentic_fleet.events import StreamEvent, StreamEventType, now
+from agentic_fleet.events import StreamEvent, StreamEventType, now, rfc3339
 from agentic_fleet.turns import RunStatus
 from agentic_fleet.workflows.history import both_ends
 
@@ -27,6 +27,7 @@ WORDS = 1_000
 _TYPE = StreamEventType
 _PHASES = frozenset({"analysis", "routing", "execution", "progress", "quality"})
 _PLAN = ("complexity", "capabilities", "mode", "agents", "subtasks", "steps", "tools", "reason", "decided_by", "cached")
+_TIMES = ("created_at", "started_at", "completed_at", "start_time", "end_time")
 _ENDINGS: Final[Mapping[StreamEventType, RunStatus]] = {
     _TYPE.RESPONSE_COMPLETED: RunStatus.COMPLETED,
     _TYPE.ERROR: RunStatus.FAILED,
@@ -76,8 +77,8 @@ class Account:
             handler(self, event, at)
 
     def say(self, outcome: Mapping[str, Any]) -> None:
-        """What came of it, from somebody who sends no events. It cannot be said to be another run."""
-        kept = {"task", "workflow_id", "workflowId", "caller", "conversation_id", "created_at"}
+        """What came of it, from somebody who sends no events. It cannot be said to be another run, or of another time."""
+        kept = {"task", "workflow_id", "workflowId", "caller", "conversation_id", *_TIMES}
         self.facts.update({key: bounded(value, ANSWER) for key, value in outcome.items() if key not in kept})
 
     def end(self, status: RunStatus, error: str | None = None, at: int | None = None) -> None:
@@ -97,8 +98,11 @@ class Account:
             "caller": self.owner,
             "conversation_id": self.conversation_id,
             "created_at": self.created_at,
+            "start_time": rfc3339(self.facts.get("started_at") or self.created_at),
             "status": self.status.value,
         }
+        if completed_at := self.facts.get("completed_at"):
+            known["end_time"] = rfc3339(completed_at)
         return {**known, **self.facts, **lists, **waited, **used, "quality": self.quality}
 
     def _add(self, name: str, entry: Any) -> None:

@@ -49,17 +49,17 @@ class BridgeMiddleware(ChatMiddleware):
 
     def __init__(
         self,
-        history: History,
+        history_manager: History,
         dspy_examples_path: Path | str | None = None,
         *,
         examples: ExampleFile | None = None,
         told: Callable[[str], AsyncGenerator[Told, None]] | None = None,
         score_later: Callable[[str], None] | None = None,
     ) -> None:
-        """Examples go to `examples`, or to a file of that path, or nowhere. `told` gives the events of a run's earlier
-        lives; `score_later` is given the runs whose answers have no score.
+        """`history_manager` is given every execution. Examples go to `examples`, or to a file of that path, or nowhere.
+        `told` gives the events of a run's earlier lives; `score_later` is given the runs whose answers have no score.
         """
-        self._history = history
+        self._history = history_manager
         self._examples = examples or ExampleFile(dspy_examples_path)
         self._told = told
         self._score_later = score_later

@@ -43,7 +43,7 @@ class Recording:
 @row(70)
 async def test_ten_at_once_each_keep_their_own_task_id_and_result() -> None:
     history = Recording()
-    middleware = BridgeMiddleware(history)
+    middleware = BridgeMiddleware(history_manager=history, dspy_examples_path=None)
 
     async def run_task(number: int) -> None:
         await middleware.on_start(f"task_{number}", {"workflowId": str(number), "metadata": {"number": number}})
@@ -64,6 +64,7 @@ async def test_ten_at_once_each_keep_their_own_task_id_and_result() -> None:
         assert (record["task"], record["result"]) == (f"task_{number}", f"result_{number}")
         assert record["workflowId"] == record["workflow_id"] == str(number)
         assert (record["metadata"], record["status"]) == ({"number": number}, "completed")
+        assert record["mode"] == "auto" and record["start_time"] <= record["end_time"]
     assert sorted(record["task_id"] for record in history.kept) == list(range(10))
 
 
@@ -106,9 +107,11 @@ async def test_a_result_cannot_make_it_another_execution() -> None:
     history = Recording()
     middleware = BridgeMiddleware(history)
     await middleware.on_start("mine", {"workflowId": "w", "caller": "ada"})
-    await middleware.on_end({"workflowId": "x", "workflow_id": "x", "task": "theirs", "caller": "bob", "extra": {1, 2}})
+    theirs = {"workflowId": "x", "workflow_id": "x", "task": "theirs", "caller": "bob", "completed_at": "soon"}
+    await middleware.on_end({**theirs, "extra": {1, 2}})
     (record,) = history.kept
     assert (record["workflow_id"], record["task"], record["caller"]) == ("w", "mine", "ada")
+    assert record["completed_at"] >= record["created_at"]
 
 
 @pytest.mark.parametrize(
