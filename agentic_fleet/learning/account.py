@@ -77,7 +77,7 @@ class Account:
             handler(self, event, at)
 
     def say(self, outcome: Mapping[str, Any]) -> None:
-        """What came of it, from somebody who sends no events. It cannot be said to be another run, or of another time."""
+        """What came of it, from somebody who sends no events. It cannot be said to be another run or time."""
         kept = {"task", "workflow_id", "workflowId", "caller", "conversation_id", *_TIMES}
         self.facts.update({key: bounded(value, ANSWER) for key, value in outcome.items() if key not in kept})
 

@@ -132,9 +132,11 @@ def _measured(
     text = markdown(report, changes)
     stamp = report["at"].replace(":", "").partition(".")[0]
     folder = settings.home / REPORTS
-    write_whole(given.json or folder / f"{stamp}.json", jsontext.encode(report) + b"\n")
+    kept = given.json or folder / f"{stamp}.json"
+    write_whole(kept, jsontext.encode(report) + b"\n")
     write_whole(given.markdown or folder / f"{stamp}.md", text.encode())
     Console().print(Markdown(text))
+    print(f"To compare with this one later: --baseline {kept}", file=sys.stderr)
     worse = [change for change in changes if change.worse]
     for change in worse:
         print(f"Worse than the baseline: {change.name} {change.after:g}, was {change.before:g}.", file=sys.stderr)
@@ -158,8 +160,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--program", help="another version of the decision programs than the one in force")
     parser.add_argument("--baseline", type=Path, help="a JSON report to compare with")
     parser.add_argument("--margin", type=_share, default=0.02, help="share that may be lost (one task of 48 is 0.021)")
-    parser.add_argument("--json", type=Path, help="where the JSON report goes")
-    parser.add_argument("--markdown", type=Path, help="where the Markdown report goes")
+    parser.add_argument("--json", type=Path, help="where the JSON report goes (default: FLEET_HOME/evaluations)")
+    parser.add_argument("--markdown", type=Path, help="where the Markdown report goes (likewise)")
     return parser
 
 

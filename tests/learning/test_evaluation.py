@@ -103,14 +103,14 @@ def test_a_report_is_written_for_people_and_for_programs(command: Callable[..., 
 def test_the_exit_code_says_whether_it_is_worse_than_the_baseline(
     command: Callable[..., int], scripted: ScriptedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = tmp_path / "report.json"
-    assert command("--answers", "0", "--json", str(report)) == 0
-    assert command("--answers", "0", "--baseline", str(report)) == 0  # equal
+    assert command("--answers", "0") == 0
+    report = capsys.readouterr().err.strip().rpartition("--baseline ")[2]  # as it says itself
+    assert command("--answers", "0", "--baseline", report) == 0  # equal
     scripted.reply = Player(able=40)
-    assert command("--answers", "0", "--baseline", str(report)) == 1
+    assert command("--answers", "0", "--baseline", report) == 1
     assert "Worse than the baseline: routing" in capsys.readouterr().err
-    assert command("--answers", "0", "--baseline", str(report), "--margin", "1") == 0
-    assert command("--answers", "0", "--baseline", str(report), "--split", "training") == 2  # other tasks
+    assert command("--answers", "0", "--baseline", report, "--margin", "1") == 0
+    assert command("--answers", "0", "--baseline", report, "--split", "training") == 2  # other tasks
     assert len(list((tmp_path / "home" / "evaluations").glob("*.md"))) > 0
 
 
