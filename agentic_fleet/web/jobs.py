@@ -24,7 +24,7 @@ _Text = Annotated[str, Meta(max_length=1000)]
 
 class OptimizationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """POST /api/v1/optimization/jobs. `examples_path` is not read. Of `options`, `optimizer` (bootstrap, mipro, gepa;
-    without it `auto_mode` chooses), `seed`, `max_iterations`, `min_quality` and `stats_only` count."""
+    without it `auto_mode` chooses), `seed`, `max_iterations`, `min_quality`, `max_examples` and `stats_only` count."""
 
     module_name: _Text = "all"
     auto_mode: Auto = "light"
@@ -48,8 +48,8 @@ class OptimizationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             most=_whole("max_iterations", self.options.get("max_iterations"), 1, 1000),
             history=self.use_history_examples,
             min_quality=_number("min_quality", quality, 0, 10),
-            limit=self.history_limit,
-            only_count=self.options.get("stats_only") is True,
+            limit=_whole("max_examples", self.options.get("max_examples"), 1, 10_000) or self.history_limit,
+            only_count=_flag("stats_only", self.options.get("stats_only")),
             caller=context.caller.get(),
         )
 
@@ -199,6 +199,12 @@ def _whole(name: str, value: object, low: int, high: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise _invalid(f"options.{name}", f"must be a whole number from {low} to {high}")
     return value
+
+
+def _flag(name: str, value: object) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise _invalid(f"options.{name}", "must be true or false")
+    return bool(value)
 
 
 def _number(name: str, value: object, low: float, high: float) -> float:

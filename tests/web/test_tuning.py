@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from agentic_fleet.testing import Reply, ScriptedModel
+from agentic_fleet.web.jobs import OptimizationBody
 from agentic_fleet.workflows.endpoint import Endpoint, open_session
 from agentic_fleet.workflows.language import Language
 from agentic_fleet.workflows.lm import build_lm, configure_dspy
@@ -79,6 +80,8 @@ async def test_a_job_that_only_counts_is_told_in_the_dashboards_words() -> None:
         ({"options": {"seed": "one"}}, "options.seed"),
         ({"options": {"max_iterations": 0}}, "options.max_iterations"),
         ({"options": {"min_quality": True}}, "options.min_quality"),
+        ({"options": {"max_examples": None, "stats_only": "true"}}, "options.stats_only"),
+        ({"options": {"max_examples": 0}}, "options.max_examples"),
     ],
 )
 async def test_a_wrong_order_is_refused_by_name(body: dict[str, Any], field: str) -> None:
@@ -87,6 +90,12 @@ async def test_a_wrong_order_is_refused_by_name(body: dict[str, Any], field: str
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["field"] == field
         assert await it.get(JOBS) == []
+
+
+def test_the_page_for_self_improvement_bounds_the_examples_in_words_of_its_own() -> None:
+    options = {"min_quality": 7.5, "max_examples": 20, "stats_only": False, "is_self_improvement": True}
+    order = OptimizationBody(module_name="DSPyReasoner", options=options).order()
+    assert (order.history, order.min_quality, order.limit, order.only_count) == (True, 7.5, 20, False)
 
 
 async def test_what_there_is_not_is_not_found() -> None:
