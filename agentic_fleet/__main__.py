@@ -14,6 +14,7 @@ COMMANDS = {
     "runs": ("agentic_fleet.cli.runs", "list, show, watch, cancel and resume runs"),
     "history": ("agentic_fleet.cli.history", "what runs did"),
     "health": ("agentic_fleet.cli.health", "what works and what does not"),
+    "practice": ("agentic_fleet.cli.practice", "run the practice tasks, with feedback to learn from"),
     "optimize": ("agentic_fleet.learning.improvement", "make the decision programs better from examples"),
     "evaluate": ("agentic_fleet.learning.evaluation", "measure the decision programs on labelled tasks"),
 }

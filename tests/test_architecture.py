@@ -28,8 +28,8 @@ ROOMS = {
     "httpx_sse": {"testing"},
     "websockets": {"testing"},
     "asyncio": {"workflows"},
-    "aiohttp": {"workflows", "cli", "practice.py"},
-    "rich": {"cli", "learning", "practice.py"},
+    "aiohttp": {"workflows", "cli"},
+    "rich": {"cli", "learning"},
 }
 """Which rooms may import a library; app.py stands outside the package and opens them all."""
 

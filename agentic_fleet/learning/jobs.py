@@ -125,7 +125,7 @@ class Jobs:
         try:
             with self._scopes[job.id] as scope:
                 await self._keep(job)
-                job.status, job.started_at = "running", now()
+                job.status, job.started_at, job.message = "running", now(), "Starting."
                 await self._optimise(job)
         finally:  # also when the service is being stopped
             self._conclude(job, cancelled=scope.cancel_called)

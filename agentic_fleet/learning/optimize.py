@@ -81,10 +81,7 @@ class Optimisation:
 
     async def _run(self) -> Outcome:
         if self._order.only_count:
-            learned, packaged = len(self._curriculum.learned), len(self._curriculum.packaged)
-            return self._outcome(
-                f"{learned} examples of the history could be learned from, beside {packaged} packaged ones."
-            )
+            return self._outcome(_counted(self._curriculum))
         if len(self._curriculum.tasks) < _PILES or not self._curriculum.held_out:
             raise NothingToLearn("There are too few examples that this team could learn from.")
         parts = self._parts()
@@ -222,6 +219,13 @@ class Optimisation:
 def is_better(after: dict[str, Any], before: dict[str, Any]) -> bool:
     """A better score that was not bought with worse routing."""
     return bool(after["score"] > before["score"] and after.get("routing", 0) >= before.get("routing", 0))
+
+
+def _counted(curriculum: Curriculum) -> str:
+    learned, packaged = len(curriculum.learned), len(curriculum.packaged)
+    told = f"{learned} examples of the history could be learned from, beside {packaged} packaged ones."
+    found = [f"{count} {source}" for source, count in curriculum.counts.items() if source != "packaged"]
+    return f"{told} Found: {'; '.join(found)}." if found else told
 
 
 def _judged(wanted: Judgement) -> Lesson:
