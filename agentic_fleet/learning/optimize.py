@@ -81,7 +81,7 @@ class Optimisation:
 
     async def _run(self) -> Outcome:
         if self._order.only_count:
-            return self._outcome(_counted(self._curriculum))
+            return replace(self._outcome(_counted(self._curriculum)), optimizer="none", model="none")
         if len(self._curriculum.tasks) < _PILES or not self._curriculum.held_out:
             raise NothingToLearn("There are too few examples that this team could learn from.")
         parts = self._parts()

@@ -44,10 +44,11 @@ async def carry_out(work: Work, settings: Settings, tell: Tell) -> Outcome:
     tell("Gathering examples", 0, 0)
     with alone(settings):
         version = in_force(folder)
-        async with _model(settings) as completions:
+        async with _model(settings, order) as completions:
             examples = await anyio.to_thread.run_sync(_examples, settings, order)
             curriculum = gather(roster, examples, min_quality=order.min_quality, limit=order.limit, more=work.more)
-            basis = packaged(roster, None if completions else await anyio.to_thread.run_sync(trained, roster))
+            untrained = completions is not None or order.only_count
+            basis = packaged(roster, None if untrained else await anyio.to_thread.run_sync(trained, roster))
             return await Optimisation(
                 order,
                 roster=roster,
@@ -75,9 +76,9 @@ def alone(settings: Settings) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _model(settings: Settings) -> AsyncIterator[Completions | None]:
+async def _model(settings: Settings, order: Order) -> AsyncIterator[Completions | None]:
     """The model, when it decides; weights are not loaded for nothing."""
-    if not plans_by_model(settings, small=small_model(settings)):
+    if order.only_count or not plans_by_model(settings, small=small_model(settings)):
         yield None
         return
     async with open_model(settings) as model:

@@ -11,7 +11,8 @@ import pytest
 
 from agentic_fleet import jsontext
 from agentic_fleet.errors import Conflict, NotFound
-from agentic_fleet.learning import process, worker
+from agentic_fleet.learning import EXAMPLES, process, worker
+from agentic_fleet.learning.examples import append_example
 from agentic_fleet.learning.jobs import INTERRUPTED, Job, Jobs
 from agentic_fleet.learning.orders import Order
 from agentic_fleet.settings import Settings
@@ -21,7 +22,9 @@ from agentic_fleet.workflows.agents import load_roster
 from agentic_fleet.workflows.fleet import PROGRAMS
 from agentic_fleet.workflows.saved import PACKAGED
 from agentic_fleet.workflows.shelf import Shelf, packaged
+from agentic_fleet.workflows.tasks import labelled_tasks
 from tests.learning.player import Player
+from tests.learning.test_curriculum import example
 
 ROSTER = load_roster()
 BASIS = packaged(ROSTER)
@@ -117,11 +120,17 @@ async def test_another_process_in_the_same_folder_is_noticed(fake: ScriptedModel
 
 
 async def test_what_could_be_learned_from_is_counted_without_learning(fake: ScriptedModel, tmp_path: Path) -> None:
+    known = labelled_tasks()[0].task
+    for task, score in (("Describe the crane.", 9.0), ("Describe the quay.", 3.0), (known, 9.0)):
+        append_example(tmp_path / EXAMPLES, example(task, quality_score=score))
     with anyio.fail_after(60):
         async with jobs_over(fake, tmp_path) as jobs:
             job = await jobs.ended(jobs.start(Order(only_count=True), owner="local").id, owner="local")
     assert job.outcome is not None
-    assert (job.status, job.outcome.examples, job.adopted) == ("completed", {"packaged": 192}, False)
+    assert (job.status, job.outcome.examples["packaged"], job.adopted) == ("completed", 192, False)
+    assert job.message.startswith("1 examples of the history could be learned from, beside 192 packaged ones. Found: ")
+    for words in ("1 found good by people", "1 of lower quality", "1 known already"):
+        assert words in job.message
     assert not fake.calls
 
 
