@@ -15,7 +15,7 @@ from typing import BinaryIO
 import anyio
 
 from agentic_fleet import jsontext
-from agentic_fleet.errors import Conflict, FleetError, innermost
+from agentic_fleet.errors import Conflict, FleetError, StoreFailed, innermost
 from agentic_fleet.learning import EXAMPLES
 from agentic_fleet.learning.curriculum import gather
 from agentic_fleet.learning.examples import Example, read_examples
@@ -86,7 +86,10 @@ async def _model(settings: Settings, order: Order) -> AsyncIterator[Completions 
 
 
 def _examples(settings: Settings, order: Order) -> list[Example]:
-    found = read_examples(settings.home / EXAMPLES) if order.history else []
+    try:
+        found = read_examples(settings.home / EXAMPLES) if order.history else []
+    except OSError as error:
+        raise StoreFailed(f"The examples could not be read: {error.strerror}.") from None
     return [example for example in found if order.caller in (None, example.caller)]
 
 

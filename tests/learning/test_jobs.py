@@ -134,6 +134,14 @@ async def test_what_could_be_learned_from_is_counted_without_learning(fake: Scri
     assert not fake.calls
 
 
+async def test_examples_that_cannot_be_read_are_said(fake: ScriptedModel, tmp_path: Path) -> None:
+    (tmp_path / EXAMPLES).mkdir(parents=True)
+    with anyio.fail_after(60):
+        async with jobs_over(fake, tmp_path) as jobs:
+            job = await jobs.ended(jobs.start(PLANNER, owner="local").id, owner="local")
+    assert (job.status, job.error) == ("failed", "The examples could not be read: Is a directory.")
+
+
 async def test_a_program_that_was_put_in_force_meanwhile_is_not_replaced(fake: ScriptedModel, tmp_path: Path) -> None:
     player, folder = Player(), tmp_path / PROGRAMS
 
