@@ -1,6 +1,7 @@
 """What there is to learn from: the packaged tasks, and of the history what somebody has found good or put right.
 
-The packaged held-out tasks are never among it, whoever asks them: they only measure.
+The packaged held-out tasks are never among it, whoever asks them: they only measure. A team that none of them is for is
+measured on a fifth of what its own runs teach, which then teaches nothing.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from agentic_fleet.workflows.tasks import Task, labelled_tasks, same_text
 JUDGEMENTS = Path(__file__).with_name("judgements.jsonl")
 _ROUTING = re.compile(r"\brouting:\s*([^\n]+)", re.IGNORECASE)
 _CELL = 40  # tasks of one lead and one mode that are learned from: a habit of one user must not drown the others
+_PART = 5  # one task in so many measures, where no packaged one can
 _BAND = 1.5  # points around a human's score in which a judge agrees with it
 
 
@@ -55,8 +57,10 @@ def gather(
     min_quality: float = 8.0,
     limit: int = 200,
     more: Sequence[Task] = (),
+    seed: int = 0,
 ) -> Curriculum:
-    """`examples` count from `min_quality` (0..10) on, the newest `limit` of them; `more` tasks have their labels."""
+    """`examples` count from `min_quality` (0..10) on, the newest `limit` of them; `more` tasks have their labels, and
+    measure when they are marked as held out. `seed` chooses what measures where nothing is marked."""
     known = [task for task in labelled_tasks() if set(task.agents) <= roster.keys()]
     packaged = tuple(task for task in known if not task.held_out)
     counts: Counter[str] = Counter({"packaged": len(packaged)})
@@ -67,6 +71,8 @@ def gather(
     for source, task in [*(("given", task) for task in more), *read]:
         if task is None:
             counts[source] += 1
+        elif not set(task.agents) <= roster.keys():
+            counts["for another team"] += 1
         elif (text := same_text(task.task)) in seen:
             counts["known already"] += 1
         else:
@@ -74,13 +80,17 @@ def gather(
             counts[source] += 1
             learned.append(task)
     judgements = [judged for example in newest_first if (judged := _judged(example))]
+    marked = tuple(task for task in (*known, *learned) if task.held_out)
+    learned = [task for task in learned if not task.held_out]
     kept = balanced(learned, limit)
     counts["left out for balance"] = len(learned) - len(kept)
+    held_out = marked or tuple(task for task in kept if _measures(task, seed))
+    counts["held out to measure"] = len(held_out) - len(marked)
     packed = _packaged_judgements()
     return Curriculum(
         packaged=packaged,
-        learned=kept,
-        held_out=tuple(task for task in known if task.held_out),
+        learned=tuple(task for task in kept if task not in held_out),
+        held_out=held_out,
         judgements=tuple(it for it in packed if not it.held_out) + tuple(judgements[:limit]),
         held_out_judgements=tuple(it for it in packed if it.held_out),
         counts={name: count for name, count in counts.items() if count},
@@ -94,6 +104,11 @@ def balanced(tasks: Sequence[Task], limit: int) -> tuple[Task, ...]:
         cells[task.agents[0], task.mode].append(task)
     in_turn = [cell[at] for at in range(_CELL) for _, cell in sorted(cells.items()) if at < len(cell)]
     return tuple(in_turn[:limit])
+
+
+def _measures(task: Task, seed: int) -> bool:
+    """By its text: what measures today has taught nothing yesterday, however many tasks have come since."""
+    return int(hashlib.sha256(f"{seed} {same_text(task.task)}".encode()).hexdigest(), 16) % _PART == 0
 
 
 def dealt(tasks: Sequence[Task], piles: int, seed: int) -> list[list[Task]]:

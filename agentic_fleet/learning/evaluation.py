@@ -139,7 +139,11 @@ def _measured(
     print(f"To compare with this one later: --baseline {kept}", file=sys.stderr)
     worse = [change for change in changes if change.worse]
     for change in worse:
-        print(f"Worse than the baseline: {change.name} {change.after:g}, was {change.before:g}.", file=sys.stderr)
+        print(
+            f"Worse than the baseline: {change.name} {change.after:g}, was {change.before:g} "
+            f"(--margin {given.margin:g}; one task is {1 / report['tasks']['count']:.3f}).",
+            file=sys.stderr,
+        )
     return 1 if worse else 0
 
 

@@ -36,6 +36,7 @@ from agentic_fleet.workflows.tasks import Task
 CLASSIFIER = "the classifier"
 """What plans beside a small model, and then is what is optimised."""
 _TEACH, _CHOOSE = 48, 32  # tasks that a model is asked to plan: a call each, and more than once
+_LEAST = 12  # tasks: fewer show nothing, in teaching, choosing and measuring
 _PILES = 3  # of which one chooses
 
 
@@ -82,8 +83,11 @@ class Optimisation:
     async def _run(self) -> Outcome:
         if self._order.only_count:
             return replace(self._outcome(_counted(self._curriculum)), optimizer="none", model="none")
-        if len(self._curriculum.tasks) < _PILES or not self._curriculum.held_out:
-            raise NothingToLearn("There are too few examples that this team could learn from.")
+        there = len(self._curriculum.tasks), len(self._curriculum.held_out)
+        if there[0] < _LEAST or not there[1]:
+            raise NothingToLearn(
+                f"There are too few examples that this team could learn from: {there[0]}, and {there[1]} to measure."
+            )
         parts = self._parts()
         if not parts:
             return self._outcome("Rules assess the answers here, and plan: there is nothing that could learn.")

@@ -46,7 +46,14 @@ async def carry_out(work: Work, settings: Settings, tell: Tell) -> Outcome:
         version = in_force(folder)
         async with _model(settings, order) as completions:
             examples = await anyio.to_thread.run_sync(_examples, settings, order)
-            curriculum = gather(roster, examples, min_quality=order.min_quality, limit=order.limit, more=work.more)
+            curriculum = gather(
+                roster,
+                examples,
+                min_quality=order.min_quality,
+                limit=order.limit,
+                more=work.more,
+                seed=order.seed,
+            )
             untrained = completions is not None or order.only_count
             basis = packaged(roster, None if untrained else await anyio.to_thread.run_sync(trained, roster))
             return await Optimisation(

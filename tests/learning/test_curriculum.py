@@ -12,8 +12,22 @@ from agentic_fleet.learning.examples import Example, Utterance
 from agentic_fleet.workflows.agents import load_roster
 from agentic_fleet.workflows.plans import ALONE
 from agentic_fleet.workflows.tasks import Task, labelled_tasks, read_tasks, same_text
+from tests.workflows.team import roster_file
 
 ROSTER = load_roster()
+TEAM = """
+[workflow]
+fast_agent = "clerk"
+synthesis_agent = "clerk"
+[agents.clerk]
+description = "Pays bills."
+instructions = "You pay bills."
+skill = "bookkeeping"
+[agents.driver]
+description = "Carries goods."
+instructions = "You drive."
+skill = "driving"
+"""
 PRACTICE = read_tasks(Path(curriculum_module.__file__).with_name("practice.jsonl").read_text(encoding="utf-8"))
 HELD_OUT = next(task for task in labelled_tasks() if task.held_out)
 
@@ -103,6 +117,30 @@ def test_one_users_habit_does_not_drown_the_rest() -> None:
     few = [example(f"Plan trip number {at}.", agents=("planner",)) for at in range(5)]
     assert Counter(agents[0] for _, agents in learned(*many, *few)) == {"writer": 40, "planner": 5}
     assert Counter(agents[0] for _, agents in learned(*many, *few, limit=8)) == {"writer": 4, "planner": 4}
+
+
+def test_a_team_of_ones_own_is_measured_on_a_fifth_of_what_its_runs_teach(tmp_path: Path) -> None:
+    roster = load_roster(roster_file(tmp_path, TEAM))
+    crates = [example(f"Carry {n} crates.", agents=("driver",)) for n in range(30)]
+    bills = [example(f"Pay bill {n}.", agents=("clerk",)) for n in range(30)]
+    found = gather(roster, [*crates, *bills, example("Write a poem.")])
+    assert (found.packaged, len(found.learned) + len(found.held_out)) == ((), 60)
+    assert not set(found.learned) & set(found.held_out)
+    assert 6 <= len(found.held_out) == found.counts["held out to measure"] <= 18
+    fewer = gather(roster, [*crates[:15], *bills[:15]])
+    assert set(fewer.held_out) < set(found.held_out)  # what measured has not taught since
+    assert set(gather(roster, [*crates, *bills], seed=1).held_out) != set(found.held_out)
+
+
+def test_tasks_that_are_given_measure_when_they_say_so_and_are_for_this_team() -> None:
+    given = [
+        Task(task="Carry crates.", complexity="simple", mode="delegated", agents=("driver",)),
+        Task(task="Describe a crane.", complexity="simple", mode="delegated", agents=("writer",)),
+        Task(task="Describe a quay.", complexity="simple", mode="delegated", agents=("writer",), held_out=True),
+    ]
+    found = gather(ROSTER, more=given)
+    assert (found.learned, found.held_out[48:]) == ((given[1],), (given[2],))
+    assert found.counts == {"packaged": 192, "for another team": 1, "given": 2}
 
 
 def test_a_human_score_teaches_the_judge() -> None:

@@ -1,20 +1,22 @@
 """Optimisation: each optimiser makes a model that can learn better, and nothing is kept that is not."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from agentic_fleet import jsontext
 from agentic_fleet.errors import ModelFailed
 from agentic_fleet.learning import compile as compile_module
 from agentic_fleet.learning import tune as tune_module
 from agentic_fleet.learning.compile import Missing
 from agentic_fleet.learning.curriculum import gather
-from agentic_fleet.learning.optimize import Optimisation, is_better
+from agentic_fleet.learning.optimize import NothingToLearn, Optimisation, is_better
 from agentic_fleet.learning.orders import Order
-from agentic_fleet.testing import Reply, ScriptedModel
+from agentic_fleet.testing import Body, Reply, ScriptedModel
 from agentic_fleet.turns import Ask
 from agentic_fleet.workflows import saved
 from agentic_fleet.workflows.agents import load_roster
@@ -26,6 +28,8 @@ from agentic_fleet.workflows.saved import PACKAGED
 from agentic_fleet.workflows.shelf import Shelf, packaged
 from agentic_fleet.workflows.tasks import labelled_tasks, read_tasks
 from tests.learning.player import SECRET, Player
+from tests.learning.test_curriculum import TEAM, example
+from tests.workflows.team import roster_file
 
 ROSTER = load_roster()
 PRACTICE = Path(compile_module.__file__).with_name("practice.jsonl")
@@ -34,8 +38,9 @@ HELD_OUT = {task.task for task in labelled_tasks() if task.held_out}
 
 def optimisation(folder: Path, completions: Endpoint | None, order: Order, **more: Any) -> Optimisation:
     configure_dspy()
-    given: dict[str, Any] = {"version": PACKAGED, "basis": packaged(ROSTER), "curriculum": gather(ROSTER)}
-    return Optimisation(order, roster=ROSTER, folder=folder, completions=completions, **(given | more))
+    roster = more.pop("roster", ROSTER)
+    given: dict[str, Any] = {"version": PACKAGED, "basis": packaged(roster), "curriculum": gather(roster)}
+    return Optimisation(order, roster=roster, folder=folder, completions=completions, **(given | more))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +115,29 @@ async def test_what_is_not_better_is_not_kept(fake: ScriptedModel, endpoint: End
     assert outcome.version is None
     assert "nothing better was found" in outcome.note
     assert saved.listing(tmp_path) == []
+
+
+async def test_a_team_of_ones_own_learns_from_its_runs(fake: ScriptedModel, endpoint: Endpoint, tmp_path: Path) -> None:
+    def plan(body: Body) -> Reply:
+        """Who has seen how it is done does it; else every other task is taken for a clerk's."""
+        task = body["messages"][-1]["content"]
+        odd = int(re.findall(r"\d+", task)[-1]) % 2 and len(body["messages"]) == 2
+        agent = "driver" if "crates" in task and not odd else "clerk"
+        said = {"complexity": "simple", "mode": "delegated", "agent_1": agent, "part_1": "All.", "agent_2": "none"}
+        return Reply(tokens=[jsontext.encode(said).decode()])
+
+    fake.reply = plan
+    roster = load_roster(roster_file(tmp_path, TEAM))
+    runs = [example(f"Carry {n} crates.", agents=("driver",)) for n in range(40)]
+    order = Order(parts=("planner",))
+    with anyio.fail_after(60):
+        outcome = await optimisation(tmp_path, endpoint, order, roster=roster, curriculum=gather(roster, runs)).run()
+        assert outcome.version is not None, outcome.note
+        assert outcome.after["planner"]["routing"] == 1 > outcome.before["planner"]["routing"]
+        calls = len(fake.calls)
+        with pytest.raises(NothingToLearn, match="too few examples that this team could learn from: 0, and 0 to mea"):
+            await optimisation(tmp_path, endpoint, order, roster=roster).run()
+    assert len(fake.calls) == calls
 
 
 async def test_a_model_that_is_down_is_said_at_once(fake: ScriptedModel, endpoint: Endpoint, tmp_path: Path) -> None:
