@@ -6,7 +6,9 @@ Exit codes: 0 done: something better is in force, or nothing was better; 1 it fa
 """
 
 import argparse
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from agentic_fleet import events
-from agentic_fleet.errors import FleetError, innermost
+from agentic_fleet.errors import BadSetting, FleetError, Invalid, innermost
 from agentic_fleet.learning.compile import Auto, Optimizer
 from agentic_fleet.learning.orders import MODULES, Order, Outcome, Said, Work
 from agentic_fleet.learning.process import optimised
@@ -91,7 +93,7 @@ def main() -> int:
         if not isinstance(cause, FleetError):
             raise
         print(cause, file=sys.stderr)
-        return 1
+        return 2 if isinstance(cause, Invalid | BadSetting) else 1
 
 
 def _carried_out(given: argparse.Namespace, settings: Settings, console: Console) -> int:
@@ -123,6 +125,21 @@ def _work(given: argparse.Namespace) -> Work:
     return Work(order=Order(**order), more=tuple(more))
 
 
+def _within(kind: type[float], low: float, high: float) -> Callable[[str], float]:
+    """For argparse: a number of that kind from `low` to `high`."""
+
+    def number(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not from {low} to {high}")
+        return value
+
+    return number
+
+
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/optimize", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -130,12 +147,15 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--auto", choices=get_args(Auto), default="light", help="effort; chooses the optimiser")
     parser.add_argument("--optimizer", choices=get_args(Optimizer), help="another one than that of --auto")
     parser.add_argument("--module", choices=tuple(MODULES), default="all", help="what is optimised")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed and examples give the same split")
-    parser.add_argument("--rounds", type=int, help="rounds of MIPROv2 and GEPA, at most")
+    parser.add_argument(
+        "--seed", type=_within(int, 0, 2**31 - 1), default=0, help="the same seed and examples give the same split"
+    )
+    parser.add_argument("--rounds", type=_within(int, 1, 1000), help="rounds of MIPROv2 and GEPA, at most")
     parser.add_argument("--examples", type=Path, help="labelled tasks to learn from besides, a file of JSON lines")
     parser.add_argument("--no-history", action="store_true", help="do not learn from what runs did")
-    parser.add_argument("--min-quality", type=float, default=8.0, help="of runs that are learned from, 0 to 10")
-    parser.add_argument("--limit", type=int, default=200, help="runs that are learned from")
+    quality, runs = _within(float, 0, 10), _within(int, 1, 10_000)
+    parser.add_argument("--min-quality", type=quality, default=8.0, help="of runs that are learned from, 0 to 10")
+    parser.add_argument("--limit", type=runs, default=200, help="runs that are learned from")
     parser.add_argument("--list", action="store_true", help="list the programs that there are")
     parser.add_argument("--adopt", metavar="PROGRAM", help="put that one in force")
     return parser

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from agentic_fleet import jsontext
+from agentic_fleet.errors import Invalid
 from agentic_fleet.workflows.plans import Complexity, Work
 
 TASKS = Path(__file__).with_name("tasks.jsonl")
@@ -42,8 +43,15 @@ def labelled_tasks() -> Sequence[Task]:
 
 
 def read_tasks(lines: str) -> list[Task]:
-    """One JSON object a line; empty lines are skipped. Raises Invalid, naming what is wrong."""
-    return [jsontext.decode(line, Task) for line in lines.splitlines() if line.strip()]
+    """One JSON object a line; empty lines are skipped. Raises Invalid, naming what is wrong, and in which line."""
+    return [_read(line, number) for number, line in enumerate(lines.splitlines(), start=1) if line.strip()]
+
+
+def _read(line: str, number: int) -> Task:
+    try:
+        return jsontext.decode(line, Task)
+    except Invalid as error:
+        raise Invalid(f"line {number}: {error}", error.errors) from None
 
 
 def same_text(task: str) -> str:
