@@ -71,7 +71,7 @@ class Course:
 def check(optimizer: Optimizer) -> None:
     """Raises Missing."""
     if optimizer == "mipro" and not importlib.util.find_spec("optuna"):
-        raise Missing("MIPROv2 needs the package optuna: install AgenticFleet with the extra 'learning'.")
+        raise Missing("MIPROv2 needs the package optuna: .venv/bin/pip install -e '.[learning]'.")
 
 
 def compiled(

@@ -162,7 +162,7 @@ async def test_what_mipro_needs_is_named_when_it_is_missing(
     endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with anyio.fail_after(30), pytest.raises(Missing, match="optuna"):
+    with anyio.fail_after(30), pytest.raises(Missing, match=r"optuna: .venv/bin/pip install -e"):
         await optimisation(tmp_path, endpoint, Order(auto="medium")).run()
 
 
