@@ -103,11 +103,16 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
-        settings, headers = parts_of(HTTPConnection(scope)).settings, Headers(scope=scope)
-        refusal = _unknown_host(scope, headers, settings) or _foreign_page(scope, headers, settings)
-        if refusal is None and _announced(headers) > settings.max_body:
-            refusal = problem(413, f"The body is larger than {settings.max_body} bytes.")
-        await (refusal or self._app)(scope, receive, send)
+        await (_refusal(scope) or self._app)(scope, receive, send)
+
+
+def _refusal(scope: Scope) -> Response | None:
+    settings, headers = parts_of(HTTPConnection(scope)).settings, Headers(scope=scope)
+    if refusal := _unknown_host(scope, headers, settings) or _foreign_page(scope, headers, settings):
+        return refusal
+    if _announced(headers) > settings.max_body:
+        return problem(413, f"The body is larger than {settings.max_body} bytes.")
+    return None
 
 
 def _unknown_host(scope: Scope, headers: Headers, settings: Settings) -> Response | None:

@@ -26,7 +26,8 @@ class Proxied:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             settings = parts_of(HTTPConnection(scope)).settings
-            scope = {**scope, **_forwarded(scope, settings), **_under(settings.root_path, scope)}
+            if changes := {**_forwarded(scope, settings), **_under(settings.root_path, scope)}:
+                scope = {**scope, **changes}
         await self._app(scope, receive, send)
 
 

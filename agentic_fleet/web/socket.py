@@ -1,19 +1,19 @@
-"""The chat WebSocket: one object per connection, a cursor per watched run, one writer.
+"""The chat WebSocket: one object per connection, a cursor per watched run.
 
-Four kinds of task share a connection and end with it: one reads, so that pongs and the peer's leaving are always
-noticed; one obeys the frames in their order; one per watched run follows its log; one writes, and nobody else sends.
-A follower waits until its batch was written, so a slow peer slows only its own followers. No run ends with a socket,
-unless it was asked to (`on_disconnect`).
+Three kinds of task share a connection and end with it: one reads, so that the peer's leaving is always noticed, and
+says that it is there when nobody has said anything for a while; one obeys the frames in their order, while there are
+any; one per watched run follows its log. They send in turn, and wait until they have: a slow peer slows only its own
+followers. No run ends with a socket, unless it was asked to (`on_disconnect`).
 """
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import assert_never
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -22,6 +22,7 @@ from agentic_fleet.conversations import new_id
 from agentic_fleet.errors import Busy, Conflict, FleetError, Invalid, NotFound, TooFast
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.runs import Watch
+from agentic_fleet.runs.change import Change
 from agentic_fleet.turns import LIVE
 from agentic_fleet.web import frames, problems, views, wire
 from agentic_fleet.web.callers import subprotocol
@@ -38,20 +39,6 @@ GOODBYE = 1.0
 """Seconds for the last frame and the close; a peer that takes no bytes is left to the kernel's timeout."""
 
 PONG = b'{"type":"pong"}'
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Frames of one sender, and when they have all been written."""
-
-    frames: Sequence[bytes]
-    written: anyio.Event = field(default_factory=anyio.Event)
-
-
-@dataclass(frozen=True, slots=True)
-class _Following:
-    watch: Watch
-    through: anyio.Event = field(default_factory=anyio.Event)  # everything has been written
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +59,26 @@ class ChatWebSocketHandler:
         self._rate = frames_of(socket)
         self._settings = parts_of(socket).settings
         self._tasks: TaskGroup
-        self._line, self._frames = anyio.create_memory_object_stream[Message](LINE)
-        self._out, self._outgoing = anyio.create_memory_object_stream[_Batch](0)
-        self._watched: dict[str, _Following] = {}
+        self._line: list[Message] = []  # at most LINE
+        self._obeying = False
+        self._shorter = Change()  # the line
+        self._sending = False
+        self._sent = Change()
+        self._sent_at = anyio.current_time()
+        self._watched: dict[str, Watch] = {}
+        self._through = Change()  # a watched run: everything has been written
         self._newest: str | None = None
         self._goodbye: _Goodbye | None = None
 
     async def serve(self) -> None:
         """Until either side hangs up. Raises Busy before the socket is accepted, which answers the handshake."""
-        with self._line, self._frames, self._out, self._outgoing, streams_of(self._socket).place():
+        with streams_of(self._socket).place():
             try:
                 await self._socket.accept(subprotocol(self._socket))
                 async with anyio.create_task_group() as self._tasks:
-                    self._tasks.start_soon(self._write)
-                    self._tasks.start_soon(self._obey)
                     await self._read()
                     self._tasks.cancel_scope.cancel("the client left")
+                self._goodbye = self._goodbye or self._too_slow()
             except OSError:
                 return  # the peer left during the handshake
             except Exception:
@@ -98,29 +89,60 @@ class ChatWebSocketHandler:
 
     async def _read(self) -> None:
         """Frames into the line, until the peer has left or must go."""
-        patience, limit = self._settings.first_frame, self._settings.max_body
-        with anyio.move_on_after(patience) as waiting:
-            while (message := await self._socket.receive())["type"] == "websocket.receive":
-                waiting.deadline = math.inf
-                if len(message.get("bytes") or (message.get("text") or "").encode()) > limit:
-                    self._goodbye = _Goodbye(1009, f"A frame was larger than {limit} bytes.")
-                    return
-                try:
-                    self._rate.take(context.caller.get())
-                except TooFast as error:
-                    self._goodbye = _Goodbye(4429, str(error), _refusal(error))
-                    return
-                await self._line.send(message)
-        if waiting.cancelled_caught:
-            reason = f"No frame came within {patience:g} s."
-            self._goodbye = _Goodbye(1008, reason, _refusal(Invalid(reason)))
+        mute_until = anyio.current_time() + self._settings.first_frame
+        while True:
+            message: Message | None = None
+            with anyio.CancelScope(deadline=min(mute_until, self._sent_at + self._settings.heartbeat)):
+                message = await self._next()
+            if message is None and anyio.current_time() >= mute_until:
+                reason = f"No frame came within {self._settings.first_frame:g} s."
+                self._goodbye = _Goodbye(1008, reason, _refusal(Invalid(reason)))
+            elif message is None:
+                await self._say_something()
+            elif message["type"] != "websocket.receive":
+                return
+            else:
+                mute_until = math.inf
+                self._goodbye = self._refused(message)
+            if self._goodbye:
+                return
+            if message:
+                self._hear(message)
+
+    async def _next(self) -> Message:
+        """What the peer sends, once there is room for it in the line."""
+        while len(self._line) >= LINE:
+            await self._shorter.wait()
+        return await self._socket.receive()
+
+    def _refused(self, message: Message) -> _Goodbye | None:
+        """Why the peer must go because of this frame, if it must."""
+        limit = self._settings.max_body
+        if len(message.get("bytes") or (message.get("text") or "").encode()) > limit:
+            return _Goodbye(1009, f"A frame was larger than {limit} bytes.")
+        try:
+            self._rate.take(context.caller.get())
+        except TooFast as error:
+            return _Goodbye(4429, str(error), _refusal(error))
+        return None
+
+    def _hear(self, message: Message) -> None:
+        self._line.append(message)
+        if not self._obeying:
+            self._obeying = True
+            self._tasks.start_soon(self._obey)
 
     async def _obey(self) -> None:
-        async for message in self._frames:
+        """What stands in the line. Between frames there is no such task: most sockets say one thing and listen."""
+        while self._line:
+            message = self._line.pop(0)
+            self._shorter.tell()
             try:
                 await self._do(_frame(message))
             except FleetError as error:
                 await self._say(_refusal(error))
+            await checkpoint()  # a run that is watched now speaks before the next frame is answered
+        self._obeying = False
 
     async def _do(self, frame: frames.Frame) -> None:
         match frame:
@@ -156,14 +178,15 @@ class ChatWebSocketHandler:
 
     async def _watch(self, run_id: str, after: int) -> None:
         if known := self._watched.get(run_id):
-            if known.watch.state.status in LIVE:
+            if known.state.status in LIVE:
                 raise Conflict("This socket watches that run already.")
-            await known.through.wait()  # it has ended (and may go on since): its end comes before what follows
+            while run_id in self._watched:  # it has ended (and may go on since): its end comes before what follows
+                await self._through.wait()
         self._check_room()
         watch = await self._runs.watch(run_id, after)
-        self._watched[run_id] = following = _Following(watch)
+        self._watched[run_id] = watch
         self._newest = run_id
-        self._tasks.start_soon(self._follow, following)
+        self._tasks.start_soon(self._follow, watch)
 
     def _newest_run(self) -> str:
         if self._newest is None:
@@ -177,8 +200,8 @@ class ChatWebSocketHandler:
 
     def _asking(self, request_id: str) -> str:
         """The watched run that has this request; an answered one too, so that a second answer is a conflict."""
-        for run_id, following in self._watched.items():
-            state = following.watch.state
+        for run_id, watch in self._watched.items():
+            state = watch.state
             if request_id in state.answers or any(each.request_id == request_id for each in state.pending_requests):
                 return run_id
         raise NotFound("No run on this socket has this request.")
@@ -187,8 +210,7 @@ class ChatWebSocketHandler:
         if len(self._watched) >= WATCHED:
             raise Busy(f"A socket can watch {WATCHED} runs at once.")
 
-    async def _follow(self, following: _Following) -> None:
-        watch = following.watch
+    async def _follow(self, watch: Watch) -> None:
         try:
             with watch:
                 while records := await watch.next():
@@ -199,31 +221,38 @@ class ChatWebSocketHandler:
             await self._say(_refusal(error))
         finally:
             del self._watched[watch.run_id]
-            following.through.set()
+            self._through.tell()
 
     async def _say(self, *frames: bytes) -> None:
-        """Return when the frames have been written."""
-        batch = _Batch(frames)
-        await self._out.send(batch)
-        await batch.written.wait()
-
-    async def _write(self) -> None:
-        """The only task that sends. Ends the connection when the peer is gone or takes no bytes for too long."""
+        """Return when the frames have been written. Cancelled when the peer is gone; the reader learns it too, or has
+        already."""
+        while self._sending:
+            await self._sent.wait()
+        self._sending = True
         try:
-            while True:
-                batch = _Batch([])
-                with anyio.move_on_after(self._settings.heartbeat):
-                    batch = await self._outgoing.receive()
-                for frame in batch.frames or [views.notice(StreamEventType.HEARTBEAT)]:
-                    with anyio.fail_after(self._settings.send_timeout):
-                        await self._send(frame)
-                batch.written.set()
-        except TimeoutError:
-            logger.info("cut a socket that took no bytes for %g s", self._settings.send_timeout)
-            self._goodbye = _Goodbye(1013, "Too slow: reconnect and watch.")
+            for frame in frames:
+                self._tasks.cancel_scope.deadline = anyio.current_time() + self._settings.send_timeout
+                await self._send(frame)
+                self._tasks.cancel_scope.deadline = math.inf
         except WebSocketDisconnect:
-            pass  # the reader learns it too, or has already
-        self._tasks.cancel_scope.cancel("nobody reads")
+            self._tasks.cancel_scope.cancel("nobody reads")
+            await checkpoint()
+        finally:
+            self._sending = False
+            self._sent.tell()
+        self._sent_at = anyio.current_time()
+
+    def _too_slow(self) -> _Goodbye | None:
+        """When the connection has ended because the peer took no bytes for too long."""
+        if anyio.current_time() < self._tasks.cancel_scope.deadline:
+            return None
+        logger.info("cut a socket that took no bytes for %g s", self._settings.send_timeout)
+        return _Goodbye(1013, "Too slow: reconnect and watch.")
+
+    async def _say_something(self) -> None:
+        """A heartbeat, if nobody has said anything for so long."""
+        if anyio.current_time() >= self._sent_at + self._settings.heartbeat:
+            await self._say(views.notice(StreamEventType.HEARTBEAT))
 
     async def _send(self, frame: bytes) -> None:
         try:
