@@ -141,7 +141,7 @@ async def test_a_sigterm_while_idle_ends_at_once(tmp_path: Path, fake: ScriptedM
 async def test_a_reader_that_takes_nothing_is_cut_by_another_sigterm_and_is_no_failure(
     tmp_path: Path, fake: ScriptedModel, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    fake.reply = lambda body: Reply(tokens=["x"] * 4000)  # more than the kernel takes
+    fake.reply = lambda body: Reply(tokens=["x"] * 12_000)  # more than the kernel takes
     async with running_fleet(fake, home=tmp_path) as fleet:
         run = await fleet.start("Go", mode="fast")
         await follow(fleet, run.run_id, Events())

@@ -16,7 +16,7 @@ from tests.faults.table import row
 KINDS: tuple[Kind, Kind] = ("sse", "websocket")
 STALLED = 20  # of each kind
 MEBIBYTE = 1024 * 1024
-LONG = Reply(tokens=["x"] * 4000)  # more events than the kernel takes
+LONG = Reply(tokens=["x"] * 12_000)  # more events than the kernel takes, also when many go on as one
 
 
 @row(5, 6, 29)
