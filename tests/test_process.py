@@ -11,12 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anyio
 import httpx
 import pytest
 from anyio.streams.text import TextReceiveStream
 from websockets.asyncio.client import connect
 
+from agentic_fleet.cli.client import Client
+from agentic_fleet.cli.watching import watched
 from agentic_fleet.testing import (
     Body,
     CutOff,
@@ -340,6 +343,22 @@ async def test_ctrl_c_in_ask_cancels_the_run(tmp_path: Path, fake: ScriptedModel
                 assert await process.wait() == 130
         await fake.settled()
         assert fake.hangups == 1
+        assert {run.status for run in await fleet.runs()} == {"cancelled"}
+
+
+async def test_ctrl_c_while_ask_is_still_starting_a_run_cancels_that_run(fake: ScriptedModel) -> None:
+    slow(fake)
+    async with running_fleet(fake) as fleet, aiohttp.ClientSession() as session:
+
+        async def begin() -> tuple[str, None]:
+            run = await fleet.start("Go", mode="fast")
+            os.kill(os.getpid(), signal.SIGINT)
+            await anyio.wait_all_tasks_blocked()
+            return run.run_id, None  # only now ask can know it
+
+        with anyio.fail_after(20):
+            assert await watched(Client(session, fleet.url), begin, as_json=True) == 130
+        await fake.settled()
         assert {run.status for run in await fleet.runs()} == {"cancelled"}
 
 

@@ -17,11 +17,15 @@ from agentic_fleet.turns import Mode, ReasoningEffort
 
 async def ask(question: str, options: dict[str, Any], conversation: str | None, as_json: bool, client: Client) -> int:
     """One question, to the exit code."""
-    if conversation is None:
-        made = await client.post("/api/v1/conversations", {"title": " ".join(question.split())[:60]})
-        conversation = made["id"]
-    run = await client.post(f"/api/v1/conversations/{conversation}/runs", {"message": question, **options})
-    return await watched(client, run["run_id"], as_json=as_json)
+
+    async def begin() -> tuple[str, None]:
+        talk = conversation
+        if talk is None:
+            talk = (await client.post("/api/v1/conversations", {"title": " ".join(question.split())[:60]}))["id"]
+        run = await client.post(f"/api/v1/conversations/{talk}/runs", {"message": question, **options})
+        return run["run_id"], None
+
+    return await watched(client, begin, as_json=as_json)
 
 
 def main() -> int:

@@ -17,11 +17,13 @@ async def work(given: argparse.Namespace, client: Client) -> int:
     if given.run is None:
         return await _list(given, client)
     path = f"/api/v1/runs/{given.run}"
-    if given.watch:
-        return await watched(client, given.run, as_json=given.json)
-    if given.resume:
-        resumed = await client.post(f"{path}/resume", {})
-        return await watched(client, given.run, as_json=given.json, after=resumed["last_event_id"])
+
+    async def begin() -> tuple[str, str | None]:
+        resumed = await client.post(f"{path}/resume", {}) if given.resume else {}
+        return given.run, resumed.get("last_event_id")
+
+    if given.watch or given.resume:
+        return await watched(client, begin, as_json=given.json)
     found = await (client.post(f"{path}/cancel", {}) if given.cancel else client.get(path))
     if given.json:
         print(json.dumps(found))
