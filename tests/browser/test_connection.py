@@ -1,8 +1,9 @@
 """The console page when the connection, the service or the page itself goes away and comes back."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Request, Response, expect
 
 from tests.browser.cable import cable
 from tests.browser.stage import TYPE, Stage, answer, ask, of, playing, question, thought
@@ -53,6 +54,31 @@ async def test_a_lost_connection_is_shown_and_made_up_for(tab: Page, stage: Stag
         await expect(tab.get_by_role("region", name="writer")).to_have_count(1)
 
 
+async def test_a_service_that_answers_again_is_read_at_once(tab: Page, stage: Stage) -> None:
+    async with playing(stage) as it, cable(it.url) as line:
+        await tab.clock.install()
+        await tab.goto(line.url)
+        await ask(tab)
+        stage.write(*WORDS[:10])
+        await expect(answer(tab)).to_contain_text("w10")
+        await tab.clock.pause_at(datetime.now() + timedelta(days=1))
+        failed: list[Request] = []
+        found: list[Response] = []
+        tab.on("requestfailed", lambda request: failed.append(request))
+        tab.on("response", lambda response: found.append(response))
+        await line.pull()
+        while len(failed) < 6:  # the pauses between two tries get longer
+            await tab.clock.run_for(1000)
+        await line.plug(it.url)
+        async with tab.expect_request("**/events?*"):  # it is not to wait once more
+            while not found:
+                await tab.clock.run_for(1000)
+        await tab.clock.resume()
+        stage.write(*WORDS[10:])
+        await expect(answer(tab)).to_contain_text("w60")
+        stage.answer("".join(WORDS))
+
+
 async def test_a_question_whose_answer_got_lost_is_asked_once(tab: Page, stage: Stage) -> None:
     async with playing(stage) as it, cable(it.url) as line:
         await tab.goto(line.url)
@@ -76,7 +102,7 @@ async def test_a_run_that_a_restart_has_interrupted_goes_on(tab: Page, stage: St
             await line.plug(first.url)
             await tab.goto(line.url)
             await ask(tab)
-            stage.tell(thought("analysis", "Simple."))
+            stage.tell(thought("analysis", "Simple."), thought("routing", "Writer.", agents=["writer"]))
             stage.write(*WORDS[:10])
             await expect(answer(tab)).to_contain_text("w10")
         await expect(tab.locator(BANNER)).to_be_visible()
@@ -85,6 +111,8 @@ async def test_a_run_that_a_restart_has_interrupted_goes_on(tab: Page, stage: St
             left = "The service stopped before the answer was complete."
             await expect(tab.locator(".foot .note")).to_have_text(left)
             await expect(tab.locator(BANNER)).to_be_hidden()
+            await expect(tab.locator(".summary .state")).to_have_text("Interrupted")
+            await expect(tab.get_by_role("region", name="writer")).to_contain_text("stopped")
             await tab.get_by_role("button", name="Go on").click()
             stage.write(*WORDS[:20])
             stage.answer("".join(WORDS[:20]))

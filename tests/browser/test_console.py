@@ -256,6 +256,23 @@ async def test_a_suspended_run_goes_on_when_it_is_answered(tab: Page, stage: Sta
         await expect(tab.locator(".request")).to_have_count(1)
 
 
+async def test_nothing_of_a_stopped_run_seems_to_be_at_work(tab: Page, stage: Stage) -> None:
+    async with playing(stage) as it:
+        await tab.goto(it.url)
+        await ask(tab)
+        stage.tell(thought("analysis", "Simple."), thought("routing", "Analyst.", agents=["analyst"]))
+        stage.tell(of("analyst", TYPE.AGENT_START))
+        stage.tell(of("analyst", TYPE.TOOL_CALL, data={"tool": "count", "call_id": "1", "arguments": {}}))
+        tool = tab.locator(".tool")
+        await expect(tool).to_contain_text("working")
+        await tab.get_by_role("button", name="Stop", exact=True).click()
+        await expect(tab.locator(".summary .state")).to_have_text("Cancelled")
+        await expect(tool).to_contain_text("stopped")
+        await expect(tab.get_by_role("region", name="analyst")).to_contain_text("stopped")
+        await expect(tab.locator(".step.execution h4")).to_have_text("Execution, stopped")
+        await expect(tab.locator("#team [data-state=working]")).to_have_count(0)
+
+
 async def test_a_failure_says_why_and_can_be_tried_again(tab: Page, stage: Stage) -> None:
     async with playing(stage, run_timeout=0.1) as it:
         await tab.goto(it.url)
@@ -271,8 +288,11 @@ async def test_a_refusal_is_told_and_the_question_is_kept(tab: Page, stage: Stag
         await it.start("somebody else's")
         await tab.goto(it.url)
         await ask(tab, "Mine")
-        await expect(tab.get_by_role("alert").filter(has_text="All 1 runs are taken.")).to_be_visible()
+        note = tab.get_by_role("alert").filter(has_text="All 1 runs are taken.")
+        await expect(note).to_be_visible()
         await expect(tab.get_by_label("Your question")).to_have_value("Mine")
+        told, written = await note.bounding_box(), await tab.locator("#composer").bounding_box()
+        assert told and written and told["y"] + told["height"] < written["y"], "it covers what was written"
 
 
 async def test_a_long_answer_is_whole_and_what_is_settled_is_left_alone(tab: Page, stage: Stage) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.stage import TYPE, Stage, answer, approval, ask, of, playing, question, thought
 from tests.edge.fronts import PROXIES, fronted
@@ -112,6 +112,44 @@ async def test_runs_are_listed_filtered_and_played_again(tab: Page, stage: Stage
         await tab.get_by_role("link", name="Open the conversation").click()
         await expect(answer(tab)).to_have_text("It scatters.")
         assert run["conversation_id"] in tab.url
+
+
+async def test_a_page_that_comes_late_is_not_shown_over_the_next(tab: Page, stage: Stage) -> None:
+    held: list[Route] = []
+    await tab.route("**/api/v1/history?*", lambda route: held.append(route))
+    async with playing(stage) as it:
+        await tab.goto(it.url)
+        await tab.get_by_role("link", name="History").click()
+        await expect(tab.locator("#title")).to_have_text("History")
+        await tab.get_by_role("link", name="Agents").click()
+        await expect(tab.locator(".card")).to_have_count(3)
+        async with tab.expect_response("**/api/v1/history?*"):
+            await held[0].fulfill(json=[])
+        await tab.evaluate("new Promise(done => setTimeout(done))")
+        await expect(tab.locator("#page h2").first).to_have_text("Agents")
+        await expect(tab.locator("#title")).to_have_text("Agents")
+
+
+async def test_a_page_that_cannot_be_read_says_why_and_can_be_tried_again(tab: Page, stage: Stage) -> None:
+    await tab.route("**/api/v1/history?*", lambda route: route.abort())
+    async with playing(stage) as it:
+        await tab.goto(f"{it.url}/#/history")
+        await expect(tab.locator("#page")).to_contain_text("The service cannot be reached.")
+        await tab.unroute("**/api/v1/history?*")
+        await tab.get_by_role("button", name="Try again").click()
+        await expect(tab.locator("#page")).to_contain_text("No runs.")
+
+
+async def test_on_a_phone_all_of_a_run_is_in_sight(tab: Page, stage: Stage) -> None:
+    async with playing(stage) as it:
+        stage.answer("There.", 9.0)
+        await it.finished("Compare heat pumps and gas heating for an old house with radiators")
+        await tab.set_viewport_size({"width": 390, "height": 844})
+        await tab.goto(f"{it.url}/#/history")
+        line = tab.locator(".runs tbody tr")
+        await expect(line).to_contain_text("completed")
+        for cell in await line.locator("td").all():
+            await expect(cell).to_be_in_viewport(ratio=1)
 
 
 async def test_what_runs_did_can_be_forgotten(tab: Page, stage: Stage) -> None:

@@ -59,6 +59,8 @@ export class AgentCard {
 
   /** The run has ended: without this agent's own word for it. */
   stop(at, failed) {
+    for (const { node, state } of this.calls.values())
+      if (node.dataset.state === "working") node.dataset.state = state.textContent = "stopped";
     if (this.working) {
       this.end(at);
       this.set(failed ? "failed" : "stopped");
@@ -123,13 +125,16 @@ export const seconds = (ms) =>
     ? `${Math.round(ms)} ms`
     : ms < 60_000
       ? `${(ms / 1000).toFixed(1)} s`
-      : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+      : `${Math.floor(ms / 60_000)} min ${Math.floor((ms % 60_000) / 1000)} s`;
 /** What models have reported, or nothing. */
 export const spent = (usage) =>
   usage?.completion_tokens == null
     ? null
     : `${((usage.prompt_tokens ?? 0) + usage.completion_tokens).toLocaleString("en")} tokens`;
-export const tokens = (characters) => `≈ ${Math.max(1, Math.round(characters / 4)).toLocaleString("en")} tokens`;
+export function tokens(characters) {
+  const count = Math.max(1, Math.round(characters / 4));
+  return `≈ ${count.toLocaleString("en")} ${count === 1 ? "token" : "tokens"}`;
+}
 
 /** Any JSON, for people. */
 export function shown(value) {

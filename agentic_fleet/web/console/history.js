@@ -83,7 +83,7 @@ function line(run) {
     el("td.wide", {}, el("a", { href: `#/history/${run.workflow_id}` }, short(task, 90))),
     el("td", {}, team),
     el("td", { "data-state": run.status }, el("b", {}, run.status)),
-    el("td", {}, quality(run)),
+    el("td", { "data-label": "quality" }, quality(run)),
     el("td", {}, run.latency == null ? "" : seconds(run.latency * 1000)),
   );
 }

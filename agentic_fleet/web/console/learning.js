@@ -33,8 +33,8 @@ async function examples() {
       el("td", {}, when(it.at)),
       el("td.wide", {}, el("a", { href: `#/history/${it.workflow_id}` }, short(it.task, 90))),
       el("td", {}, [it.agents.join(", "), it.mode].filter(Boolean).join(" · ")),
-      el("td", {}, it.quality_score ?? ""),
-      el("td", {}, it.learned ? el("b.good", {}, it.why) : it.why),
+      el("td", { "data-label": "quality" }, it.quality_score ?? ""),
+      el("td.why", {}, it.learned ? el("b.good", {}, it.why) : it.why),
     ),
   );
   return [el("h2", {}, "Examples"), table("Examples", ["When", "Question", "Team", "Quality", "Teaches"], rows)];

@@ -6,12 +6,13 @@ import { learning } from "./learning.js";
 import { get, post, session } from "./api.js";
 import { Chat } from "./chat.js";
 import { Conversations } from "./conversations.js";
-import { attempt, byId, complain, icon, say } from "./dom.js";
+import { attempt, button, byId, complain, el, icon, say } from "./dom.js";
 
 const PANELS = ["list", "team"];
 const VIEWS = { agents, history, learning };
 const banner = byId("banner");
 let chat, conversations, patience;
+let visit = 0; // counts what was gone to: what comes late is not shown over what is wanted now
 
 function lost(isLost) {
   clearTimeout(patience);
@@ -26,6 +27,7 @@ function lost(isLost) {
 
 /** The address says what is shown: #/c/ID, #/agents, or nothing for a new conversation. */
 const route = attempt(async () => {
+  const mine = ++visit;
   const [, view, id] = location.hash.split("/");
   for (const which of PANELS) panel(which, false);
   const page = VIEWS[view];
@@ -37,19 +39,28 @@ const route = attempt(async () => {
   }
   conversations.choose(!page && view === "c" ? id : null);
   if (page) {
-    byId("page").replaceChildren(...(await page(id)));
     titled(view[0].toUpperCase() + view.slice(1));
+    const found = await page(id).catch(unread);
+    if (mine !== visit) return;
+    byId("page").replaceChildren(...found);
     return byId("page").focus();
   }
   try {
     await chat.open(view === "c" ? id : null);
   } catch (problem) {
+    if (mine !== visit) return;
     if (problem.status !== 404) throw problem;
     complain(new Error("There is no such conversation."));
     location.replace("#/");
   }
-  name();
+  if (mine === visit) name();
 });
+
+/** What stands in place of a page that could not be read. */
+const unread = (problem) => [
+  el("p.failed", { role: "alert" }, problem.message),
+  button("retry", "Try again", route, { shown: true }),
+];
 
 function name() {
   titled(conversations.title(chat.id) ?? "New chat");

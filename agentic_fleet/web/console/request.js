@@ -84,7 +84,7 @@ export class Request {
     const mine = this.mine || this.form.contains(document.activeElement);
     this.node.dataset.state = "shut";
     this.node.replaceChildren(
-      el("details", {}, el("summary", {}, this.title, " ", el("span.outcome", {}, words)), this.about),
+      el("details", {}, el("summary", {}, this.title, " · ", el("span.outcome", {}, words)), this.about),
     );
     if (mine) document.getElementById("message")?.focus();
     this.node.dispatchEvent(new Event("shut"));
@@ -121,7 +121,7 @@ const CHOICES = {
 };
 const HINTS = {
   tool: "A word to the agent, if you like",
-  plan: "What should be different? For example: let the reviewer check the figures, too",
+  plan: "What should be different?",
   question: "Your answer",
   other: "Your words",
 };

@@ -48,6 +48,12 @@ export class Step {
     }
   }
 
+  /** The run has ended, and this phase had not. */
+  stop(at) {
+    this.end(at);
+    this.set("stopped");
+  }
+
   end(at, words, usage) {
     this.set("done");
     if (words) this.words.textContent = words;

@@ -5,12 +5,15 @@ import { get, pause, url } from "./api.js";
 const LIVE = new Set(["created", "running", "waiting"]);
 const SILENCE = 45_000; // heartbeats come every 15 s; a connection that is mute for longer is dead
 
+const LONGEST = 4_000; // between two tries: a restart takes some seconds, and somebody is looking
+
 export const sequence = (id) => Number(id?.split(":")[1] ?? 0);
 
 export class Stream {
   /** `hear` gets events, `lost` a boolean, `over` the run's state (null: it is gone) when nothing will follow. */
   constructor(run, after, { hear, lost, over }) {
-    Object.assign(this, { run, seq: after, hear, lost, over, closed: false, failures: 0, ended: false });
+    Object.assign(this, { run, seq: after, hear, lost, over, closed: false, ended: false });
+    Object.assign(this, { failures: 0, opened: 0 }); // in a row: requests that failed, streams that told nothing
     this.open();
   }
 
@@ -41,7 +44,7 @@ export class Stream {
   }
 
   take(message) {
-    this.failures = 0; // not sooner: a connection that is taken and broken at once is none
+    this.failures = this.opened = 0; // not sooner: a connection that is taken and broken at once is none
     this.listen();
     const event = JSON.parse(message.data);
     const seq = sequence(message.lastEventId);
@@ -63,12 +66,12 @@ export class Stream {
         const state = await get(`api/v1/runs/${this.run}`);
         if (this.closed) return;
         if (!LIVE.has(state.status) && sequence(state.last_event_id) <= this.seq) return this.finish(state);
-        if (this.failures++) await pause(Math.min(250 * 2 ** this.failures, 10_000));
+        if (this.opened++) await pause(Math.min(250 * 2 ** this.opened, LONGEST));
         return this.closed || this.open();
       } catch (problem) {
         if (problem.status === 404) return this.finish(null);
         if (problem.status === 401) return this.close();
-        await pause(Math.min(250 * 2 ** ++this.failures, 10_000));
+        await pause(Math.min(250 * 2 ** ++this.failures, LONGEST));
       }
     }
   }

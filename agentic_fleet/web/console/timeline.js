@@ -215,19 +215,22 @@ export class Timeline {
 
   end(event) {
     this.ended = event.type;
+    const interrupted = event.kind === "interrupted"; // nobody has done anything wrong
     for (const step of this.todo) {
       if (step.node.dataset.state === "waiting" || !step.more.hasChildNodes()) step.node.remove();
-      else step.end(this.at);
+      else step.stop(this.at);
     }
-    for (const card of this.agents) card.stop(this.at, event.type === "error");
+    for (const card of this.agents) card.stop(this.at, event.type === "error" && !interrupted);
     this.todo = [];
-    this.node.dataset.state = event.type;
-    this.status.textContent = ENDED[event.type];
+    this.node.dataset.state = interrupted ? "interrupted" : event.type;
+    this.status.textContent = interrupted ? "Interrupted" : ENDED[event.type];
     const length = this.agents.reduce((sum, card) => sum + card.length, 0);
     const cost = spent(event.data?.usage) ?? (length ? tokens(length) : null);
     this.total.textContent = [seconds(this.at - this.began), cost].filter(Boolean).join(" · ");
     if (event.type === "error")
-      this.steps.append(el("li.step", { "data-state": "failed" }, el("p.words", {}, event.error)));
+      this.steps.append(
+        el("li.step", { "data-state": interrupted ? "stopped" : "failed" }, el("p.words", {}, event.error)),
+      );
   }
 }
 

@@ -130,7 +130,7 @@ class Tuning {
       el("td", {}, el("code", {}, it.program_version)),
       el("td", {}, it.created_at ? moment(it.created_at) : ""),
       el("td", {}, [it.optimizer, it.changes.join(", ")].filter(Boolean).join(": ")),
-      el("td", {}, it.examples ?? ""),
+      el("td", { "data-label": "examples" }, it.examples ?? ""),
       el("td", {}, compared(it.before, it.after)),
       el(
         "td",
