@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import io
+import signal
 import sys
 from pathlib import Path
 
@@ -45,7 +47,13 @@ def main() -> int:
     parser.add_argument("command", metavar="COMMAND", choices=commands, help=argparse.SUPPRESS)
     command = parser.parse_args(sys.argv[1:2]).command
     sys.argv[:2] = [f"python -m agentic_fleet {command}"]
-    outcome: int = importlib.import_module(commands[command][0]).main()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it was closed
+            stream.reconfigure(errors="replace")  # what models say does not fit every locale
+    try:
+        outcome: int = importlib.import_module(commands[command][0]).main()
+    except KeyboardInterrupt:  # while it was still being imported: what commands do they end themselves
+        return 128 + signal.SIGINT
     return outcome
 
 

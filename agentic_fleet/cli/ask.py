@@ -38,8 +38,12 @@ def main() -> int:
     )
     parser.add_argument("--conversation", help="go on with this conversation; without, each question is a new one")
     given = parser.parse_args()
-    question = jsontext.scrub(sys.stdin.read() if given.question == "-" else given.question)
+    question = jsontext.scrub(_piped() if given.question == "-" else given.question)
     if not question.strip():
         parser.error("the question is empty")
     options = {"mode": given.mode, "reasoning_effort": given.effort, "require_plan_approval": given.approve_plan}
     return carry_out(given.url, partial(ask, question, options, given.conversation, given.json))
+
+
+def _piped() -> str:
+    return sys.stdin.read() if sys.stdin else ""  # None where it was closed

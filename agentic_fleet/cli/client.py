@@ -30,6 +30,7 @@ class Client:
 
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self.base = base
+        self.has_key = "Authorization" in session.headers
         self._session = session
 
     async def get(self, path: str, **query: str | int) -> Any:
@@ -54,6 +55,8 @@ class Client:
                 async with self._session.get(url, headers={"Last-Event-ID": cursor}) as response:
                     if response.status == 204:  # the run is over, and everything has been read
                         return
+                    if 400 <= response.status < 500:
+                        raise _refusal(await response.json(content_type=None), response.status)
                     if response.status != 200:
                         raise Unreachable(f"The stream was refused ({response.status}).")
                     async for line in response.content:
@@ -81,9 +84,13 @@ class Client:
                     f"What answers at {response.url.origin()} is no AgenticFleet: try --url or FLEET_PORT."
                 )
             if response.status >= 400 and response.status != fine:
-                detail = answer.get("detail") if isinstance(answer, dict) else None
-                raise Refused(f"The service refused: {detail} ({response.status})")
+                raise _refusal(answer, response.status)
             return answer
+
+
+def _refusal(answer: Any, status: int) -> Refused:
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    return Refused(f"The service refused: {detail} ({status})")
 
 
 def authorization(environ: Mapping[str, str]) -> dict[str, str]:

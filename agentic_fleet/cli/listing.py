@@ -22,8 +22,13 @@ def show_json(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "", most: int = CELL) -> None:
-    """`empty` is what is said when there are no rows; `most` characters of each cell are shown."""
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    """`empty` is what is said when there are no rows; `most` characters of each cell are shown.
+
+    The first column is what a row is called: whole also where it is narrow, because people type it.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=not table.columns)
     for row in rows:
         table.add_row(*(plain(cut(cell, most), _COLOURS.get(str(cell), "")) for cell in row))
     _print(table if table.row_count else empty)

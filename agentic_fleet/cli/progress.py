@@ -32,15 +32,17 @@ class _Console(Console):
 class Progress:
     """Text from models and tools is printed as plain text: no markup, no control characters.
 
-    `url` is the service's, for a human who is asked something and answers from another terminal.
+    `url` is the service's, for a human who is asked something and answers from another terminal; `with_key` when it
+    wants one.
     """
 
-    def __init__(self, *, as_json: bool, url: str) -> None:
+    def __init__(self, *, as_json: bool, url: str, with_key: bool = False) -> None:
         self.abandoned = False
         self.converses = False
         """Whether a person is there to answer."""
         self._as_json = as_json
         self._url = url
+        self._key = '-H "Authorization: Bearer $FLEET_API_KEY" ' if with_key else ""
         self._console = _Console(highlight=False, soft_wrap=True)
         self._notes = Console(stderr=True, highlight=False)
         interactive = not as_json and self._console.is_terminal and not self._console.is_dumb_terminal
@@ -101,7 +103,7 @@ class Progress:
         """How to answer from elsewhere."""
         answer = json.dumps({"request_id": asked["request_id"], "response": "..."})
         to = f"{self._url}/api/v1/runs/{run}/responses"
-        self._line("answer it", f"curl {to} -H 'content-type: application/json' -d '{answer}'", "yellow")
+        self._line("answer it", f"curl {to} {self._key}-H 'content-type: application/json' -d '{answer}'", "yellow")
 
     def _connected(self, event: Event) -> None:
         self._began = event.get("timestamp", "")

@@ -75,8 +75,14 @@ def _failed(error: Exception) -> int:
         return 128 + signal.SIGPIPE
     if not isinstance(error, Unreachable | Refused | aiohttp.ClientError | OSError):
         raise error
-    print(error, file=sys.stderr)
-    return 1 if isinstance(error, Refused) else 3
+    print(_nobody(error) if isinstance(error, aiohttp.ClientConnectorError) else error, file=sys.stderr)
+    return 3 if isinstance(error, Unreachable | aiohttp.ClientError | TimeoutError) else 1
+
+
+def _nobody(error: aiohttp.ClientConnectorError) -> str:
+    refused = isinstance(error.os_error, ConnectionRefusedError)  # its own text is about asyncio
+    reason = "connection refused" if refused else error.os_error.strerror
+    return f"No service answers at {error.host}:{error.port} ({reason}): is it running, and --url right?"
 
 
 def _url(text: str) -> str:

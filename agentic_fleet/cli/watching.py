@@ -20,7 +20,8 @@ async def watched(client: Client, begin: Begin, *, as_json: bool) -> int:
     """Until it ends, to the exit code. Ctrl-C counts while it is being started, too: it is cancelled once it has an
     id."""
     outcome = 1
-    with anyio.open_signal_receiver(signal.SIGINT) as signals, Progress(as_json=as_json, url=client.base) as progress:
+    progress = Progress(as_json=as_json, url=client.base, with_key=client.has_key)
+    with anyio.open_signal_receiver(signal.SIGINT) as signals, progress:
         async with anyio.create_task_group() as tasks:
             started = _Started(client)
             tasks.start_soon(_interrupt, signals, started, progress, tasks.cancel_scope)

@@ -1,5 +1,6 @@
 """The commands as they are typed, against a whole service."""
 
+import io
 import json
 import signal
 import subprocess
@@ -97,7 +98,7 @@ async def test_a_question_may_come_from_a_pipe_and_go_on_with_a_conversation(fak
     ("arguments", "code", "words"),
     [
         (("runs", "no-such-run"), 1, "The service refused: There is no such run. (404)"),
-        (("runs", "no-such-run", "--watch"), 3, "The stream was refused (404)"),
+        (("runs", "no-such-run", "--watch"), 1, "The service refused: There is no such run. (404)"),
         (("runs", "--watch"), 2, "which run?"),
         (("history", "no-such-run"), 1, "(404)"),
         (("runs", "--limit", "0"), 1, "(422)"),
@@ -107,6 +108,60 @@ async def test_what_is_wrong_is_said_in_a_line(fleet: Fleet, arguments: tuple[st
     ended = await typed(*arguments, fleet=fleet)
     assert (ended.returncode, words in ended.stderr.decode()) == (code, True), ended
     assert b"Traceback" not in ended.stderr
+
+
+async def test_where_nobody_answers_that_is_said() -> None:
+    ended = await typed("agents", "--url", "http://127.0.0.1:1")
+    assert ended.returncode == 3
+    told = b"No service answers at 127.0.0.1:1 (connection refused): is it running, and --url right?\n"
+    assert ended.stderr == told
+
+
+async def test_words_that_the_locale_lacks_do_not_end_a_command(fake: ScriptedModel, fleet: Fleet) -> None:
+    fake.reply = "Tea is 茶."
+    asked = await typed("ask", "Tea?", "--mode", "fast", fleet=fleet, environ={"PYTHONIOENCODING": "ascii"})
+    assert (asked.returncode, b"Tea is ?." in asked.stdout) == (0, True), asked
+
+
+async def test_output_that_cannot_be_written_is_no_lost_service(fleet: Fleet) -> None:
+    command = [sys.executable, "-m", "agentic_fleet", "agents", "--json", "--url", fleet.url]
+    with anyio.fail_after(40):
+        ended = await anyio.run_process(
+            ["sh", "-c", 'exec "$@" > /dev/full', "sh", *command],
+            env=environment(Path("nowhere"), more={"FLEET_API_KEY": fleet.api_key or "", "PYTHONUNBUFFERED": "1"}),
+            cwd=APP.parent,
+            check=False,
+        )
+    assert (ended.returncode, b"No space left" in ended.stderr) == (1, True), ended
+
+
+async def test_a_run_that_is_listed_can_be_named_also_where_it_is_narrow(fleet: Fleet) -> None:
+    told = await collect(fleet, "Is it so, with many words that do not fit?", mode="fast")
+    listed = await typed("runs", fleet=fleet, environ={"COLUMNS": "40", "FORCE_COLOR": "1"})
+    assert told[0].workflow_id and told[0].workflow_id in listed.stdout.decode()
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_question_that_is_not_there_is_wrong_usage(
+    closed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", None if closed else io.StringIO(" "))
+    monkeypatch.setattr("sys.argv", ["it", "ask", "-"])
+    with pytest.raises(SystemExit) as refused:
+        commands.main()
+    assert refused.value.code == 2
+    assert "the question is empty" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_a_command_is_still_loaded_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.argv", ["it", "ask", "Why?"])
+        patched.setattr("importlib.import_module", interrupted)
+        outcome = commands.main()
+    assert outcome == 130
 
 
 async def test_health_asks_only_a_service_that_is_there_under_a_name_that_it_takes(tmp_path: Path) -> None:

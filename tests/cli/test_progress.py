@@ -61,6 +61,10 @@ def test_a_question_comes_with_the_command_that_answers_it(capsys: pytest.Captur
     command = shown(capsys, asked | {"workflow_id": "w1"})[-1]
     assert "curl http://127.0.0.1:8123/api/v1/runs/w1/responses" in command
     assert '{"request_id": "r1", "response": "..."}' in command
+    assert "Authorization" not in command
+    with Progress(as_json=False, url="http://127.0.0.1:8123", with_key=True) as progress:
+        progress.show(asked | {"workflow_id": "w1"})
+    assert '-H "Authorization: Bearer $FLEET_API_KEY"' in capsys.readouterr().out
 
 
 def test_who_is_to_approve_a_call_sees_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
