@@ -57,7 +57,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             async with (
                 open_fleet(settings, model) as fleet,
                 open_learning(settings, store, fleet, pass_score=fleet.roster.bounds.pass_score) as learning,
-                open_tuning(settings, fleet, model) as tuning,
+                open_tuning(settings, fleet, model, tracing) as tuning,
                 Runs.open(
                     store,
                     fleet,

@@ -1,4 +1,4 @@
-"""Spans of requests and runs, and the exporter that sends them with Agent Framework's own (OTLP over HTTP).
+"""Spans of requests, runs and optimisation jobs, and the exporter that sends them with Agent Framework's own (OTLP over HTTP).
 
 A run is a child of the request that starts it, although it outlives it: one trace then shows everything, and that is
 what people look for. A run that a socket starts is a trace of its own: a socket may start many, and lives long. No
@@ -21,7 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from agentic_fleet import __version__, context
 from agentic_fleet.events import TOKENS, StreamEvent, StreamEventType
-from agentic_fleet.tracing import Answered, Tracing
+from agentic_fleet.tracing import Answered, Concluded, Tracing
 from agentic_fleet.turns import Result, RunStatus, Unfinished
 
 NAME = "agentic-fleet"
@@ -77,6 +77,21 @@ class Spans(Tracing):
                     span.set_status(trace.StatusCode.ERROR)
 
             yield answered
+
+    @contextmanager
+    def job(self, job_id: str, module: str) -> Iterator[Concluded]:
+        """What its process asks of a model is not in it: that process has no exporter."""
+        facts = {"fleet.job_id": job_id, "fleet.module": module}
+        with self._tracer.start_as_current_span(
+            "optimisation", attributes=facts, record_exception=False, set_status_on_exception=False
+        ) as span:
+
+            def concluded(status: str) -> None:
+                span.set_attribute("fleet.status", status)
+                if status == "failed":
+                    span.set_status(trace.StatusCode.ERROR)
+
+            yield concluded
 
     def close(self) -> None:
         last = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 Answered = Callable[[str | None, int], None]
 """Takes the route that a request has reached, and the status of the answer."""
 
+Concluded = Callable[[str], None]
+"""Takes the status that a job has ended with."""
+
 
 class Tracing:
     """Off. `middleware` follows the runs."""
@@ -29,6 +32,10 @@ class Tracing:
     def request(self, scope: Mapping[str, Any], request_id: str) -> AbstractContextManager[Answered]:
         """Around one request or socket (an ASGI scope)."""
         return _UNTRACED
+
+    def job(self, job_id: str, module: str) -> AbstractContextManager[Concluded]:
+        """Around one optimisation job, below the request that has started it."""
+        return _UNFOLLOWED
 
     def close(self) -> None:
         """Send what waits. Blocks for some seconds at most."""
@@ -64,4 +71,9 @@ def _ignore(route: str | None, status: int) -> None:
     pass
 
 
+def _forget(status: str) -> None:
+    pass
+
+
 _UNTRACED = nullcontext(_ignore)
+_UNFOLLOWED = nullcontext(_forget)

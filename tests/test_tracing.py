@@ -92,6 +92,20 @@ async def test_each_run_of_a_socket_is_a_trace_of_its_own_and_a_cancelled_one_is
         ]
 
 
+async def test_an_optimisation_is_a_span_below_the_request_that_starts_it() -> None:
+    jobs = "/api/v1/optimization/jobs"
+    async with collector() as collected, ScriptedModel(lambda body: Reply("{", hang_after=0)) as model:
+        async with running_fleet(model, environ=environ(collected), log="json") as fleet:
+            job = (await fleet.http.post(jobs, json={"module_name": "planner"})).json()["job_id"]
+            await model.wait_for(lambda: model.calls)
+            await fleet.http.post(f"{jobs}/{job}/cancel")
+            assert await fleet.stop() == 0
+        (span,) = collected.named("optimisation")
+        assert collected.path(span) == (f"POST {jobs}", "optimisation"), "\n".join(collected.drawn())
+        assert span.facts == {"fleet.job_id": job, "fleet.module": "planner", "fleet.status": "cancelled"}
+        assert not span.failed
+
+
 async def test_a_run_that_fails_says_by_what_and_a_collector_that_is_away_harms_nobody() -> None:
     async with collector() as collected, ScriptedModel(Reply(status=401)) as model:
         async with running_fleet(model, environ=environ(collected)) as fleet:

@@ -21,6 +21,7 @@ from agentic_fleet.events import now
 from agentic_fleet.learning.orders import Order, Outcome, Said, Work
 from agentic_fleet.learning.process import OptimisationFailed, optimised
 from agentic_fleet.settings import Settings
+from agentic_fleet.tracing import Tracing
 from agentic_fleet.workflows import saved
 from agentic_fleet.workflows.saved import write_whole
 from agentic_fleet.workflows.shelf import Shelf
@@ -60,8 +61,9 @@ class Job(msgspec.Struct, kw_only=True):
 class Jobs:
     """Use `Jobs.open`."""
 
-    def __init__(self, settings: Settings, shelf: Shelf, tasks: TaskGroup) -> None:
+    def __init__(self, settings: Settings, shelf: Shelf, tracing: Tracing, tasks: TaskGroup) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._shelf = shelf
         self._tasks = tasks
         self._folder = shelf.folder / "jobs"
@@ -71,10 +73,10 @@ class Jobs:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, shelf: Shelf) -> AsyncIterator["Jobs"]:
+    async def open(cls, settings: Settings, shelf: Shelf, tracing: Tracing | None = None) -> AsyncIterator["Jobs"]:
         """Leaving the block ends the job at work; it has failed then."""
         async with anyio.create_task_group() as tasks:
-            jobs = cls(settings, shelf, tasks)
+            jobs = cls(settings, shelf, tracing or Tracing(), tasks)
             await anyio.to_thread.run_sync(jobs._remember)
             try:
                 yield jobs
@@ -122,6 +124,13 @@ class Jobs:
         return job
 
     async def _carry_out(self, job: Job) -> None:
+        with self._tracing.job(job.id, job.module) as concluded:
+            try:
+                await self._live(job)
+            finally:
+                concluded(job.status)
+
+    async def _live(self, job: Job) -> None:
         try:
             with self._scopes[job.id] as scope:
                 await self._keep(job)

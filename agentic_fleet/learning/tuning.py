@@ -9,6 +9,7 @@ from agentic_fleet.learning.introspection import Introspection
 from agentic_fleet.learning.jobs import Jobs
 from agentic_fleet.learning.material import Material
 from agentic_fleet.settings import Settings
+from agentic_fleet.tracing import Tracing
 from agentic_fleet.workflows.fleet import Fleet, plans_by_model
 from agentic_fleet.workflows.language import Language
 from agentic_fleet.workflows.models import Model
@@ -23,7 +24,7 @@ class Tuning:
 
 
 @asynccontextmanager
-async def open_tuning(settings: Settings, fleet: Fleet, model: Model) -> AsyncIterator[Tuning]:
+async def open_tuning(settings: Settings, fleet: Fleet, model: Model, tracing: Tracing) -> AsyncIterator[Tuning]:
     """Leaving the block ends a job at work."""
     by_model = plans_by_model(settings, small=model.small)
     programs = Introspection(
@@ -35,5 +36,5 @@ async def open_tuning(settings: Settings, fleet: Fleet, model: Model) -> AsyncIt
     )
     language = Language(None if model.small else model.lm, timeout=fleet.roster.bounds.decision_timeout)
     material = Material(path=settings.home / EXAMPLES, roster=fleet.roster)
-    async with Jobs.open(settings, fleet.shelf) as jobs:
+    async with Jobs.open(settings, fleet.shelf, tracing) as jobs:
         yield Tuning(jobs=jobs, programs=programs, language=language, material=material)
