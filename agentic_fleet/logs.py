@@ -72,12 +72,18 @@ def explained(error: BaseException | None) -> str:
     behind = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     parts = [explained(behind), "which led to"] if behind else []
     parts += [line.rstrip() for line in traceback.format_tb(error.__traceback__)]
-    known = type(error) in _TELLING or isinstance(error, FleetError | OSError)
-    parts.append(f"{type(error).__module__}.{type(error).__qualname__}{f': {_escaped(str(error))}' if known else ''}")
+    said = f": {_escaped(_said(error))}".removesuffix(": ")
+    parts.append(f"{type(error).__module__}.{type(error).__qualname__}{said}")
     if isinstance(error, BaseExceptionGroup):
         for number, each in enumerate(error.exceptions, start=1):
             parts += [f"of which {number}:", explained(each)]
     return "\n".join(parts)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or ""  # not with the file's name, which a model may have chosen
+    return str(error) if type(error) in _TELLING or isinstance(error, FleetError) else ""
 
 
 def configure_logging(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Spans of requests, runs and optimisation jobs, and the exporter that sends them with Agent Framework's own (OTLP over HTTP).
+"""Spans of requests, runs and jobs, and the exporter that sends them with Agent Framework's own (OTLP over HTTP).
 
 A run is a child of the request that starts it, although it outlives it: one trace then shows everything, and that is
 what people look for. A run that a socket starts is a trace of its own: a socket may start many, and lives long. No

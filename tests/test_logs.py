@@ -60,6 +60,13 @@ def test_an_error_tells_where_it_was_and_nothing_that_it_quotes(form: logging.Fo
     assert "\nforged" not in told
 
 
+@pytest.mark.parametrize("form", [JsonLines(), ConsoleLines()])
+def test_an_error_of_the_system_names_no_file_because_a_model_may_have_chosen_it(form: logging.Formatter) -> None:
+    line = logged(form, "it failed", failing=lambda: open(f"/nowhere/{SECRET}"))
+    assert "builtins.FileNotFoundError: No such file or directory" in line
+    assert SECRET not in line
+
+
 def test_an_error_of_python_about_code_says_which_code() -> None:
     line = logged(ConsoleLines(), "it failed", failing=lambda: object().missing)  # type: ignore[attr-defined]  # it is
     assert "AttributeError: 'object' object has no attribute 'missing'" in line

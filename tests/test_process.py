@@ -430,7 +430,7 @@ async def test_ask_may_be_cut_short_by_its_reader(tmp_path: Path, fake: Scripted
     [
         (("", "--url", "http://127.0.0.1:1"), 2, "the question is empty"),
         (("Go", "--url", "127.0.0.1:8000"), 2, "'127.0.0.1:8000' is not like http://127.0.0.1:8000"),
-        (("Go", "--url", "http://127.0.0.1:1"), 3, "Cannot connect to host 127.0.0.1:1"),
+        (("Go", "--url", "http://127.0.0.1:1"), 3, "No service answers at 127.0.0.1:1"),
         (("Go", "--url", "FAKE"), 3, "is no AgenticFleet"),
         (("x" * 10_001, "--url", "SERVICE"), 1, "The service refused: message:"),
         (("Go",), 3, "another AgenticFleet process is using"),

@@ -97,7 +97,7 @@ async def test_an_optimisation_is_a_span_below_the_request_that_starts_it() -> N
     async with collector() as collected, ScriptedModel(lambda body: Reply("{", hang_after=0)) as model:
         async with running_fleet(model, environ=environ(collected), log="json") as fleet:
             job = (await fleet.http.post(jobs, json={"module_name": "planner"})).json()["job_id"]
-            await model.wait_for(lambda: model.calls)
+            await model.wait_for(lambda: bool(model.calls))
             await fleet.http.post(f"{jobs}/{job}/cancel")
             assert await fleet.stop() == 0
         (span,) = collected.named("optimisation")

@@ -20,7 +20,7 @@ from agentic_fleet import jsontext
 from agentic_fleet.errors import ModelFailed
 from agentic_fleet.workflows.chunks import DONE, Lines, Numbered, decode, joined
 from agentic_fleet.workflows.completions import Chunk
-from agentic_fleet.workflows.refusals import Refusal, read_refusal
+from agentic_fleet.workflows.refusals import Refusal, read_refusal, unquoted
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class Endpoint:
         self.constrained = constrained
         self._session = session
         self._url = url
+        self._keys = tuple(headers.values())
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "text/event-stream",
@@ -98,7 +99,7 @@ class Endpoint:
                 found = lines.feed(piece)
                 told = found[: found.index(DONE)] if DONE in found else found
                 for chunk in joined(map(decode, told)):
-                    chunk = numbered.complete(self._checked(chunk))
+                    chunk = numbered.complete(self._checked(chunk, body))
                     finished = finished or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
                     yield chunk
                 if told is not found:
@@ -145,7 +146,7 @@ class Endpoint:
                 raise _Passing(ModelFailed("The model endpoint cannot be reached.")) from error
             response.close()
             if not self._learn(sent, refusal):
-                self._give_up(refusal)
+                self._give_up(refusal, sent)
 
     async def _post(self, sent: dict[str, Any]) -> aiohttp.ClientResponse:
         return await self._session.post(
@@ -192,17 +193,20 @@ class Endpoint:
                 return True
         return False
 
-    def _give_up(self, refusal: Refusal) -> NoReturn:
-        logger.warning("model %s answered %d: %.300r", self.name, refusal.status, refusal.message)
+    def _give_up(self, refusal: Refusal, sent: Mapping[str, Any]) -> NoReturn:
+        logger.warning("model %s answered %d: %r", self.name, refusal.status, self._unquoted(refusal.message, sent))
         if refusal.passing:
             raise _Passing(refusal.failure, refusal.retry_after)
         raise refusal.failure
 
-    def _checked(self, chunk: Chunk) -> Chunk:
+    def _checked(self, chunk: Chunk, body: Mapping[str, Any]) -> Chunk:
         if problem := chunk.get("error"):
-            logger.warning("model %s broke off: %.300r", self.name, problem)
+            logger.warning("model %s broke off: %r", self.name, self._unquoted(str(problem), body))
             raise ModelFailed(BROKEN_OFF)
         return chunk
+
+    def _unquoted(self, text: str, body: Mapping[str, Any]) -> str:
+        return unquoted(text, body.get("messages"), (key.removeprefix("Bearer ") for key in self._keys))
 
     def _silence(self) -> ModelFailed:
         return ModelFailed(f"The model sent nothing for {self._timeout:g} seconds.")

@@ -1,8 +1,9 @@
 """A model endpoint's answer that is not 200: what it means for us, in words that are safe to show.
 
-The provider's own text goes to the log only: it may quote keys, deployments or the prompt.
+The provider's own text goes to the log only, and without what it quotes of the key and the conversation.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ import msgspec
 from agentic_fleet.errors import ModelBusy, ModelFailed
 
 MAX_BODY = 64 * 1024  # bytes read of an error's body
+_LOGGED = 300  # characters of a provider's text
+_QUOTED = 8  # characters in a row that are taken for a quotation
 
 _BY_STATUS = {
     400: "The model endpoint rejected the request (400).",
@@ -71,6 +74,30 @@ async def read_refusal(response: aiohttp.ClientResponse) -> Refusal:
         message=str(error.get("message") or _detail(error.get("detail"))),
         retry_after=_seconds(response.headers.get("Retry-After", "")),
     )
+
+
+def unquoted(text: str, messages: Any, keys: Iterable[str]) -> str:
+    """The beginning of a provider's text, with … for all that it quotes of a request's `messages` and of `keys`."""
+    for key in (keys := tuple(filter(None, keys))):
+        text = text.replace(key, "…")
+    text = text[:_LOGGED]
+    private = {each[at : at + _QUOTED] for each in (*keys, *_texts(messages)) for at in range(len(each) - _QUOTED + 1)}
+    hidden = bytearray(len(text))
+    for at in range(len(text) - _QUOTED + 1):
+        if text[at : at + _QUOTED] in private:
+            hidden[at : at + _QUOTED] = b"\1" * _QUOTED
+    return "".join("" if it and at and hidden[at - 1] else "…" if it else text[at] for at, it in enumerate(hidden))
+
+
+def _texts(found: Any) -> Iterator[str]:
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, Mapping):
+        for key, value in found.items():
+            yield from () if key in ("role", "type") else _texts(value)
+    elif isinstance(found, list | tuple):
+        for each in found:
+            yield from _texts(each)
 
 
 def _error(body: bytes) -> dict[str, Any]:

@@ -185,6 +185,17 @@ async def test_the_providers_own_text_goes_to_the_log(
     assert "Model One answered 401: 'no\\nsuch deployment'" in caplog.text
 
 
+async def test_what_a_provider_quotes_of_keys_and_words_stays_out_of_the_log(
+    endpoint: Endpoint, fake: ScriptedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "xylophone lessons"
+    said = f"Incorrect API key secret. You sent ({words}) to the model: no such deployment"
+    fake.reply = lambda body: Reply(status=401, error={"message": said})
+    with pytest.raises(ModelFailed):
+        await collect(endpoint, messages=[{"role": "user", "content": [{"type": "text", "text": f"My {words}?"}]}])
+    assert "'Incorrect API key …. You sent (…) to the model: no such deployment'" in caplog.text
+
+
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 async def test_a_passing_refusal_is_tried_again(status: int, endpoint: Endpoint, fake: ScriptedModel) -> None:
