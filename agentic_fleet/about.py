@@ -17,7 +17,7 @@ class AgentCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """The state of one part. `detail` is a sentence a person can act on."""
+    """The state of one part. `detail` is a sentence a person can act on; a "warning" is no reason to stop it all."""
 
-    status: Literal["ok", "starting", "failed"]
+    status: Literal["ok", "warning", "starting", "failed"]
     detail: str

@@ -13,7 +13,8 @@ WIDE = 200
 """Columns where there is no terminal to tell how many fit."""
 CELL = 60
 """Characters of one cell, at most, where a row is to be a line."""
-_COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "interrupted": "yellow"}
+_GOOD, _BAD, _ODD = "green", "red", "yellow"
+_COLOURS = {"completed": _GOOD, "ok": _GOOD, "failed": _BAD, "cancelled": _ODD, "interrupted": _ODD, "warning": _ODD}
 
 
 def show_json(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """How the service is, in words that a person can act on. Anybody may read it, so it names settings and no paths.
 
-503 says that the service cannot do its work. What has only been bad luck so far, or is about to be, is told in the
-detail of a check that is ok: whoever takes a service out at a 503 would never see it recover.
+503 says that the service cannot do its work. What has only been bad luck so far, or is about to be, is a warning:
+whoever takes a service out at a 503 would never see it recover.
 """
 
 import shutil
@@ -62,7 +62,8 @@ async def _check_store(parts: Parts) -> Check:
             await parts.store.ping()
         except StoreFailed as error:
             return Check(status="failed", detail=f"{error} It keeps its files in FLEET_HOME.")
-        return Check(status="ok", detail=f"It takes writes.{await to_thread.run_sync(_space, parts.settings.home)}")
+        short = await to_thread.run_sync(_space, parts.settings.home)
+        return Check(status="warning" if short else "ok", detail=f"It takes writes.{short}")
     return Check(
         status="failed",
         detail=f"It did not answer within {PING:g} s: the disk of FLEET_HOME is too slow, or holds up whoever writes.",

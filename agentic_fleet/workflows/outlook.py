@@ -1,14 +1,14 @@
 """What a model endpoint has been like lately, for /health: it is never asked just to see whether it answers."""
 
 from agentic_fleet.about import Check
-from agentic_fleet.errors import ModelFailed
+from agentic_fleet.errors import ModelBusy, ModelFailed
 from agentic_fleet.settings import Settings
 
 
 class Outlook:
     """Shared by the endpoints of all models at one address. What came of the last request counts.
 
-    A failure leaves the check ok: the next run may find the endpoint well, and only a run finds out.
+    A failure is a warning only: the next run may find the endpoint well, and only a run finds out.
     """
 
     def __init__(self, said: str, settings: Settings) -> None:
@@ -26,8 +26,10 @@ class Outlook:
 
     def check(self) -> Check:
         if self._failure:
-            what = f"did not answer the last request: {self._failure} Check {self._knobs} and {self._name}."
-        elif self._asked:
+            wrong = "" if isinstance(self._failure, ModelBusy) else f" Check {self._knobs} and {self._name}."
+            what = f"did not answer the last request: {self._failure}{wrong}"
+            return Check(status="warning", detail=f"{self._said} {what}")
+        if self._asked:
             what = "answered the last request"
         else:
             what = "is asked when a run needs it"
