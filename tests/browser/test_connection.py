@@ -55,22 +55,23 @@ async def test_a_lost_connection_is_shown_and_made_up_for(tab: Page, stage: Stag
 
 
 async def test_a_service_that_answers_again_is_read_at_once(tab: Page, stage: Stage) -> None:
+    start = datetime.now()
     async with playing(stage) as it, cable(it.url) as line:
-        await tab.clock.install()
+        await tab.clock.install(time=start)
         await tab.goto(line.url)
         await ask(tab)
         stage.write(*WORDS[:10])
         await expect(answer(tab)).to_contain_text("w10")
-        await tab.clock.pause_at(datetime.now() + timedelta(days=1))
+        await tab.clock.pause_at(start + timedelta(seconds=30))  # after 45 s of silence the page would ask by itself
         failed: list[Request] = []
-        found: list[Response] = []
         tab.on("requestfailed", lambda request: failed.append(request))
-        tab.on("response", lambda response: found.append(response))
         await line.pull()
         while len(failed) < 6:  # the pauses between two tries get longer
             await tab.clock.run_for(1000)
-        await line.plug(it.url)
+        found: list[Response] = []
+        tab.on("response", lambda response: found.append(response))
         async with tab.expect_request("**/events?*"):  # it is not to wait once more
+            await line.plug(it.url)
             while not found:
                 await tab.clock.run_for(1000)
         await tab.clock.resume()
