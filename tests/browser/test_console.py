@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.stage import TYPE, Stage, answer, approval, ask, of, plan, playing, question, thought
 
@@ -238,6 +238,23 @@ async def test_people_are_asked_and_their_answers_reach_the_run(tab: Page, stage
             "p1": "Let the analyst check",
             "q1": "Number 7",
         }
+
+
+async def test_who_has_gone_on_to_the_next_question_stays_there(tab: Page, stage: Stage) -> None:
+    held: list[Route] = []
+    await tab.route("**/responses", lambda route: held.append(route))
+    async with playing(stage) as it:
+        await tab.goto(it.url)
+        await ask(tab)
+        stage.ask(approval(), question())
+        next_one = tab.locator(".request").last.get_by_role("textbox")
+        async with tab.expect_request("**/responses"):
+            await tab.get_by_role("button", name="Approve", exact=True).click()
+        await next_one.fill("Num")
+        await held[0].continue_()
+        await expect(tab.locator(".request .outcome")).to_have_text("Approved.")
+        await tab.keyboard.type("ber 7")
+        await expect(next_one).to_have_value("Number 7")
 
 
 async def test_a_suspended_run_goes_on_when_it_is_answered(tab: Page, stage: Stage) -> None:

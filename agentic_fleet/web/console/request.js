@@ -81,7 +81,8 @@ export class Request {
   shut(words) {
     if (!this.open) return;
     this.open = false;
-    const mine = this.mine || this.form.contains(document.activeElement);
+    const { activeElement: focused, body } = document; // who has gone on to something else meanwhile stays there
+    const mine = this.form.contains(focused) || (this.mine && focused === body);
     this.node.dataset.state = "shut";
     this.node.replaceChildren(
       el("details", {}, el("summary", {}, this.title, " · ", el("span.outcome", {}, words)), this.about),
