@@ -37,6 +37,21 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of the block or nothing of it, inside a transaction or as one. What was around it goes on, unless the failure
+    has ended that, too: some failures of the medium do (`in_transaction` is False then)."""
+    connection.execute("SAVEPOINT block")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO block")
+            connection.execute("RELEASE block")
+        raise
+    connection.execute("RELEASE block")
+
+
 def explain(error: sqlite3.Error) -> str:
     """Logs the detail and returns the sentence that may be shown."""
     logger.warning("the database failed: %s (%s)", error, getattr(error, "sqlite_errorname", type(error).__name__))

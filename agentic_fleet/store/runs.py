@@ -6,6 +6,7 @@ Each runs whole in a worker thread and inside somebody else's transaction (write
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from agentic_fleet.conversations import Conversation, Message, Opening
 from agentic_fleet.errors import Conflict, KeyReused, NotFound
 from agentic_fleet.events import Record
 from agentic_fleet.store import KEY_LIFETIME, IdempotencyKey, conversations, progress
+from agentic_fleet.store.connection import savepoint
 from agentic_fleet.store.schema import LIVE_RUN
 from agentic_fleet.turns import LIVE, Ask, PendingRequest, RunState, RunStatus
 
@@ -38,8 +40,8 @@ _JSON: dict[str, msgspec.json.Decoder[Any]] = {
 _LAST_SEQ = "(SELECT ifnull(max(seq), 0) FROM events WHERE events.run_id = runs.run_id) AS last_seq"
 """Where the log ends. The column is of no use: it would have to be written again with every token."""
 _SELECT = f"SELECT {', '.join(_LAST_SEQ if name == 'last_seq' else name for name in _COLUMNS)} FROM runs"
-_ROWS = 128
-"""Rows of one INSERT at most: 384 variables, a third of what the oldest builds of SQLite allow."""
+_ROWS = 64
+"""Rows of one INSERT at most. There is a statement for each number of rows, and the connection keeps 128 prepared."""
 
 
 def add(
@@ -101,9 +103,14 @@ def append(
 
 
 def go_on(db: sqlite3.Connection, parts: Sequence[tuple[str, Sequence[Record]]]) -> None:
-    """Events of any number of runs, which change nothing else about them. NotFound when one of the runs is gone."""
+    """Events of any number of runs, which change nothing else about them: all or none, inside a transaction or not.
+    NotFound when one of the runs is gone."""
+    rows = [(run_id, record.seq, record.body) for run_id, records in parts for record in records]
     try:
-        _insert(db, [(run_id, record.seq, record.body) for run_id, records in parts for record in records])
+        if len(rows) <= _ROWS:  # one statement, which SQLite makes a transaction of its own
+            return _insert(db, rows)
+        with savepoint(db):
+            _insert(db, rows)
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
             raise NotFound("There is no such run.") from None
@@ -111,15 +118,15 @@ def go_on(db: sqlite3.Connection, parts: Sequence[tuple[str, Sequence[Record]]])
 
 
 def _insert(db: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes]]) -> None:
-    """Many rows a statement: each one costs a handover between the threads, which takes longer than its rows. Numbers
-    of rows are powers of two, so that there are few statements to prepare."""
-    at = 0
-    while left := len(rows) - at:
-        size = min(_ROWS, 1 << (left.bit_length() - 1))
-        values = ", ".join(["(?, ?, ?)"] * size)
-        some = [value for row in rows[at : at + size] for value in row]
-        db.execute(f"INSERT INTO events (run_id, seq, body) VALUES {values}", some)
-        at += size
+    """As few statements as can be: each costs a handover between the threads, which takes longer than its rows."""
+    for at in range(0, len(rows), _ROWS):
+        some = rows[at : at + _ROWS]
+        db.execute(_inserting(len(some)), [value for row in some for value in row])
+
+
+@cache
+def _inserting(rows: int) -> str:
+    return f"INSERT INTO events (run_id, seq, body) VALUES {', '.join(['(?, ?, ?)'] * rows)}"
 
 
 def _update(db: sqlite3.Connection, run_id: str, state: RunState) -> None:

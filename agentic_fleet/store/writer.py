@@ -18,7 +18,7 @@ import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from agentic_fleet.errors import StoreFailed
-from agentic_fleet.store.connection import connect, explain, translated
+from agentic_fleet.store.connection import connect, explain, savepoint, translated
 from agentic_fleet.store.schema import migrate
 
 MAX_BATCH = 500
@@ -34,7 +34,8 @@ CLOSE_TIMEOUT = 5.0
 P = TypeVar("P")
 T = TypeVar("T")
 Together = Callable[[sqlite3.Connection, list[P]], None]
-"""Work that does many parts at once for less than one by one. When it raises, none of them has been done."""
+"""Work that does many parts at once for less than one by one, inside a transaction or as one. When it raises, none of
+them has been done."""
 
 Observer = Callable[[float], None]
 
@@ -157,6 +158,9 @@ class Writer:
         connection = self._connection
         try:
             self._synchronize(durable=any(job.durable for job in batch))
+            first = batch[0].together
+            if first and all(job.together is first for job in batch) and self._done_together(first, batch):
+                return  # mere words: no transaction by hand, which would be three more statements
             connection.execute("BEGIN IMMEDIATE")
             for job in self._without_parts(batch):
                 self._attempt(job)
@@ -167,37 +171,38 @@ class Writer:
 
     def _without_parts(self, batch: list[_Job[Any]]) -> list[_Job[Any]]:
         """The jobs that are left when those that go together have been done."""
-        together = {job.together for job in batch if job.together}
         left = [job for job in batch if not job.together]
-        for work in together:
-            parts = [job for job in batch if job.together is work and job.begin()]
-            self._connection.execute("SAVEPOINT parts")
-            try:
-                work(self._connection, [job.part for job in parts])
-            except Exception:  # one of them: who it was shows when each is done alone
-                if not self._connection.in_transaction:
-                    raise
-                self._connection.execute("ROLLBACK TO parts")
-                left = parts + left
-            else:
-                for job in parts:
-                    job.result = None
-            self._connection.execute("RELEASE parts")
+        for work in {job.together for job in batch if job.together}:
+            jobs = [job for job in batch if job.together is work]
+            if not self._done_together(work, jobs):
+                left = jobs + left
         return left
+
+    def _done_together(self, work: Together[Any], jobs: list[_Job[Any]]) -> bool:
+        """Whether it went well. If not, it was one of them: who, shows when each is done alone."""
+        parts = [job for job in jobs if job.begin()]
+        within = self._connection.in_transaction
+        try:
+            work(self._connection, [job.part for job in parts])
+        except Exception:
+            if within and not self._connection.in_transaction:
+                raise
+            return False
+        for job in parts:
+            job.result = None
+        return True
 
     def _attempt(self, job: _Job[Any]) -> None:
         """One job in its own savepoint: when it fails, its neighbours in the transaction are kept."""
         if not job.begin():
             return
-        self._connection.execute("SAVEPOINT job")
         try:
-            job.result = job.work(self._connection)
+            with savepoint(self._connection):
+                job.result = job.work(self._connection)
         except Exception as error:  # the boundary of a job: whatever it raised is its caller's
             if not self._connection.in_transaction:
-                raise  # some failures of the medium end the whole transaction
-            self._connection.execute("ROLLBACK TO job")
+                raise
             job.error = StoreFailed(explain(error)) if isinstance(error, sqlite3.Error) else error
-        self._connection.execute("RELEASE job")
 
     def _synchronize(self, *, durable: bool) -> None:
         """FULL has the commit wait for the disk, NORMAL leaves that to the next checkpoint.
@@ -231,7 +236,7 @@ async def open_writer(path: Path, written: Observer = unheard) -> AsyncIterator[
 
 async def _too_late(job: _Job[Any]) -> bool:
     """Withdraw a job. Whether it has happened all the same, or has failed: only the rest of its transaction was
-    waited for then, because a transaction that waits for a lock has begun no job."""
+    waited for then, because one that waits for a lock has begun no job, unless all of it is words."""
     job.withdrawn = True
     if job.begun:
         with CancelScope(shield=True):

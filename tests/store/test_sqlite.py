@@ -62,15 +62,30 @@ async def test_tokens_soon_after_a_commit_wait_for_others_and_any_other_job_take
             assert seen == []
             tasks.start_soon(file.store.ping)
     assert seen.count("COMMIT") == 1
-    assert sum("INSERT INTO events" in text for text in seen) == 2  # of 16 rows and of 4
+    assert sum("INSERT INTO events" in text for text in seen) == 1
     assert (await file.store.run("run19")).last_seq == 1
 
 
-async def test_tokens_after_a_silence_are_kept_at_once(file: OpenFile, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tokens_after_a_silence_are_kept_at_once_in_one_statement(
+    file: OpenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await start(file.store)
     monkeypatch.setattr("agentic_fleet.store.writer.GATHERING", -1)
+    await file.store.append("run", records(1, 1), state=None)
+    seen = await file.statements()
+    seen.clear()
     with anyio.fail_after(5):
-        await file.store.append("run", records(1, 1), state=None)
+        await file.store.append("run", records(2, 60), state=None)
+    assert [text.partition(" (")[0] for text in seen] == ["INSERT INTO events"]
+
+
+async def test_more_tokens_than_a_statement_takes_are_kept_all_or_none(file: OpenFile) -> None:
+    await start(file.store)
+    with anyio.fail_after(5):
+        await file.store.append("run", records(1, 200), state=None)
+        with pytest.raises(StoreFailed):
+            await file.store.append("run", [*records(201, 300), *records(200, 200)], state=None)
+    assert await file.store.events("run", after=0, limit=500) == records(1, 200)
 
 
 async def test_closing_keeps_the_tokens_that_wait_for_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
