@@ -162,7 +162,7 @@ def _timeless(value: Any) -> Any:
     """Without what a millisecond may change."""
     match value:
         case dict():
-            gone = ("ms", "started_at", "completed_at")
+            gone = ("ms", "started_at", "completed_at", "start_time", "end_time")
             return {key: _timeless(inner) for key, inner in value.items() if key not in gone}
         case list():
             return [_timeless(inner) for inner in value]
