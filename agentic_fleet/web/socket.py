@@ -251,7 +251,9 @@ class ChatWebSocketHandler:
 
     async def _say_something(self) -> None:
         """A heartbeat, if nobody has said anything for so long."""
-        if anyio.current_time() >= self._sent_at + self._settings.heartbeat:
+        if self._sending:  # and waits for the peer, which the reader must not do: it may want to cancel
+            self._sent_at = anyio.current_time()
+        elif anyio.current_time() >= self._sent_at + self._settings.heartbeat:
             await self._say(views.notice(StreamEventType.HEARTBEAT))
 
     async def _send(self, frame: bytes) -> None:

@@ -253,6 +253,23 @@ async def test_a_peer_that_takes_no_bytes_is_cut_and_slows_nobody(caplog: pytest
         assert "Traceback" not in caplog.text
 
 
+async def test_a_peer_that_takes_no_bytes_is_still_obeyed() -> None:
+    script = Paced()
+    async with site(script, heartbeat=0.05) as it, chat(it) as clock, chat(it, max_queue=1) as peer:
+        try:
+            await peer.say({"message": "hi"})
+            run = (await peer.hear())["workflow_id"]
+            script.step(*["x" * 60_000] * 200)
+            for _ in range(20):  # a second: the other one's heart has long been due
+                assert json.loads(await clock.socket.recv())["type"] == "heartbeat"
+            await peer.say({"type": "cancel"})
+            with anyio.fail_after(5):
+                await it.runs.idle()
+            assert (await it.get(f"/api/v1/runs/{run}"))["status"] == "cancelled"
+        finally:
+            peer.socket.transport.abort()  # a farewell would wait behind what it has not read
+
+
 @row(51)
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1"])
 async def test_a_page_of_another_origin_is_refused_before_the_socket_opens(origin: str) -> None:
