@@ -6,7 +6,7 @@ DSPy's, with its own limits and its own way to cancel.
 
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from uuid import uuid4
 
 from agent_framework import (
@@ -28,11 +28,14 @@ from pydantic import BaseModel
 from agentic_fleet import jsontext
 from agentic_fleet.errors import Invalid
 from agentic_fleet.workflows.completions import Chunk, Completions
+from agentic_fleet.workflows.desk import ears
 
 TOOL_ROUNDS = 10
 """Model calls of one agent's part, each answered by tools; the last one must do without. A model that calls tools in
 circles is stopped there."""
 
+_Kind = Literal["text_reasoning", "text"]
+_NO_WORDS = ("", "")
 _PASSED_ON = (
     "temperature",
     "top_p",
@@ -75,33 +78,57 @@ class CompletionsChatClient(FunctionInvocationLayer, ChatMiddlewareLayer, ChatTe
 
 
 async def _updates(completions: Completions, body: dict[str, Any]) -> AsyncGenerator[ChatResponseUpdate, None]:
-    answer = _Answer(completions.name)
+    """The answer. When the part at hand hears it word by word, words alone wait here for what follows them: each
+    update costs as much as all else that is done about a token."""
+    answer, hear = _Answer(completions.name), ears()
     async with aclosing(completions.stream(body)) as chunks:
         async for chunk in chunks:
-            if update := answer.read(chunk):
+            words = answer.read(chunk)
+            goes_on = hear is not None and words != _NO_WORDS and await hear(*words)
+            if not (goes_on and answer.is_mere_words) and (update := answer.update()):
                 yield update
+    if update := answer.update():
+        yield update
 
 
 class _Answer:
-    """One answer being read: what its later chunks leave out because an earlier one has said it."""
+    """One answer being read: what has not been passed on yet, and what later chunks leave out because an earlier one
+    has said it."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._id = ""
         self._calls: dict[int, str] = {}  # a tool call's index -> its id
+        self._words: list[tuple[_Kind, list[str]]] = []
+        self._others: list[Content] = []
+        self._finish: Any = None
 
-    def read(self, chunk: Chunk) -> ChatResponseUpdate | None:
-        """None when there is nothing in it."""
+    def read(self, chunk: Chunk) -> tuple[str, str]:
+        """What is thought and said in it."""
         self._id = self._id or chunk.get("id") or uuid4().hex
-        contents: list[Content] = []
-        finish = None
+        thought = text = ""
         for choice in chunk.get("choices") or ():
-            finish = choice.get("finish_reason")
+            self._finish = choice.get("finish_reason") or self._finish
             if delta := choice.get("delta"):
-                contents.extend(self._contents(delta))
+                thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
+                text = delta.get("content") or delta.get("refusal") or ""
+                self._add("text_reasoning", thought)
+                self._add("text", text)
+                self._others.extend(self._tool_calls(delta))
         if usage := chunk.get("usage"):
             # replaces: some servers repeat the sum so far with every chunk
-            contents.append(Content.from_usage(_usage(usage), merge_mode="replace"))
+            self._others.append(Content.from_usage(_usage(usage), merge_mode="replace"))
+        return thought, text
+
+    @property
+    def is_mere_words(self) -> bool:
+        return not self._others and not self._finish
+
+    def update(self) -> ChatResponseUpdate | None:
+        """What has been read since the last one; None when there was nothing in it."""
+        contents = [Content(kind, text="".join(pieces)) for kind, pieces in self._words] + self._others
+        finish = self._finish
+        self._words, self._others, self._finish = [], [], None
         if not contents and not finish:
             return None
         return ChatResponseUpdate(
@@ -113,11 +140,14 @@ class _Answer:
             finish_reason=finish,
         )
 
-    def _contents(self, delta: Mapping[str, Any]) -> Iterator[Content]:
-        if thought := delta.get("reasoning_content") or delta.get("reasoning"):
-            yield Content("text_reasoning", text=thought)
-        if text := delta.get("content") or delta.get("refusal"):
-            yield Content("text", text=text)
+    def _add(self, kind: _Kind, text: str) -> None:
+        if not text:
+            return
+        if not self._words or self._words[-1][0] != kind:
+            self._words.append((kind, []))
+        self._words[-1][1].append(text)
+
+    def _tool_calls(self, delta: Mapping[str, Any]) -> Iterator[Content]:
         for fragment in delta.get("tool_calls") or ():
             function = fragment.get("function") or {}
             yield Content.from_function_call(

@@ -8,7 +8,7 @@ again, and is back where it was within milliseconds.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -79,19 +79,24 @@ class Desk:
         return self.turn.answers[request_id]
 
 
+Hear = Callable[[str, str], Awaitable[bool]]
+"""Is told what a model thinks and says, as it does; both may be empty. Returns whether it wants to hear more."""
+
+
 @dataclass(slots=True)
 class Part:
     """One agent's part of the work.
 
     `live` once it does something that it had not done before. `usage` is what its answers cost. `pauses` are the
     questions its tools have met: whoever plays the part raises them as `Paused` when the agent has come to rest, so
-    that its other tools can finish.
+    that its other tools can finish. `hear` is told the agent's words.
     """
 
     agent: str
     usage: Usage
     live: bool = False
     pauses: list[PendingRequest] = field(default_factory=list)
+    hear: Hear | None = None
 
 
 desk: ContextVar[Desk | None] = ContextVar("desk", default=None)
@@ -123,6 +128,12 @@ def go_live() -> None:
     """The part at hand does something new from here on."""
     if mine := part.get():
         mine.live = True
+
+
+def ears() -> Hear | None:
+    """Who hears the words of the part at hand, one by one."""
+    mine = part.get()
+    return mine.hear if mine else None
 
 
 def usage() -> Usage | None:

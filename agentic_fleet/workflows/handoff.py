@@ -6,12 +6,11 @@ to nobody, and the first agent answers.
 
 import copy
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 import msgspec
-from agent_framework import Agent, AgentContext, AgentMiddleware, AgentResponseUpdate, Message, Workflow
+from agent_framework import Agent, Message, Workflow
 from agent_framework_orchestrations import HandoffBuilder
 
 from agentic_fleet import jsontext
@@ -21,9 +20,9 @@ from agentic_fleet.workflows.agents import EFFORT
 from agentic_fleet.workflows.desk import Part, Paused, Step, playing
 from agentic_fleet.workflows.framework import owned_events
 from agentic_fleet.workflows.history import history_messages
-from agentic_fleet.workflows.mapping import complete_reasoning, map_update
 from agentic_fleet.workflows.modes import SILENT, Answer, Ended, Shift, unanswered, wished
 from agentic_fleet.workflows.plans import Plan, Said
+from agentic_fleet.workflows.speech import Speech
 from agentic_fleet.workflows.told import Failure, Told, of, thought
 from agentic_fleet.workflows.usage import Usage
 
@@ -46,18 +45,17 @@ class Handoff:
         self._scope = anyio.CancelScope()
         self._turns = 0
         self._failure: Step  # of the agent's turn
-        self._text = ""
-        self._reasoning = ""
-        self._cut = False
+        self._speech = self._new_speech()
 
     async def run(self) -> None:
         """Until somebody has the last word. A failure is kept in `failed`; raises Paused."""
         limit = self._shift.bounds.agent_timeout
         with playing(self._part.agent, self._part.usage) as self._part:
+            self._part.hear = self._hear
             try:
                 with self._scope:
                     await self._follow()
-                if self._cut:
+                if self._speech.full:
                     await self._last_word()
                 elif self._scope.cancelled_caught:
                     raise TimedOut(f"The agent {self._part.agent} took longer than {limit:g} s.")
@@ -75,25 +73,15 @@ class Handoff:
     async def answer(self) -> Answer:
         agent, text = self.said[-1]
         await self._told.tell(("answer", agent, text), of(agent, _TYPE.RESPONSE_DELTA, delta=text))
-        return Answer(text=text, agent=agent, agents=tuple(dict.fromkeys(name for name, _ in self.said)), cut=self._cut)
+        agents = tuple(dict.fromkeys(name for name, _ in self.said))
+        return Answer(text=text, agent=agent, agents=agents, cut=self._speech.full)
 
-    async def hear(self, update: AgentResponseUpdate) -> AgentResponseUpdate:
-        """What an agent had said before the run paused is part of its text, but is not told again."""
-        agent, telling = self._part.agent, self._part.live or self._shift.turn.retell
-        events, self._reasoning = map_update(update, self._reasoning, agent_id=agent, text_type=_TYPE.AGENT_DELTA)
-        self._reasoning = self._reasoning if telling else ""
-        for event in events:
-            room = self._shift.bounds.max_answer_characters - len(self._text)
-            if event.delta is not None and len(event.delta) >= room:
-                event = msgspec.structs.replace(event, delta=event.delta[:room])
-                self._cut = True
-            self._text += event.delta or ""
-            if telling:
-                await self._shift.emit(event)
-            if self._cut:
-                self._scope.cancel("the answer has met its bound")
-                break
-        return update
+    async def _hear(self, thought: str, text: str) -> bool:
+        if self._speech.full:
+            return False
+        if not await self._speech.hear(thought, text):
+            self._scope.cancel("the answer has met its bound")
+        return not self._speech.full
 
     async def _follow(self) -> None:
         await self._begin()
@@ -109,7 +97,7 @@ class Handoff:
             await self._last_word()
 
     async def _last_word(self) -> None:
-        if not self._text.strip():
+        if not self._speech.text.strip():
             raise ModelFailed(SILENT)
         await self._end()
         self.answered = True
@@ -120,7 +108,7 @@ class Handoff:
             return False
         await self._end()
         source = self._part.agent
-        reason = self._text.strip()[:_REASON_CHARACTERS] or self._shift.team[target].description or ""
+        reason = self._speech.text.strip()[:_REASON_CHARACTERS] or self._shift.team[target].description or ""
         data = {"from": source, "to": target, "reason": reason}
         message = f"{source.capitalize()} hands over to {target}."
         await self._told.tell(("handoff", self._turns), thought("handoff", message, data))
@@ -132,7 +120,7 @@ class Handoff:
 
     async def _begin(self) -> None:
         self._turns += 1
-        self._text = ""
+        self._speech = self._new_speech()
         agent, self._part.usage = self._part.agent, self._usage()
         self._failure = await self._told.desk.step("failure", jsontext.encode((agent, self._turns)))
         self._scope.deadline = anyio.current_time() + self._shift.bounds.agent_timeout
@@ -144,15 +132,18 @@ class Handoff:
             await self._told.desk.keep(self._failure, b"")
 
     async def _end(self) -> None:
-        agent = self._part.agent
-        for event in complete_reasoning(self._reasoning, agent):
-            await self._shift.emit(event)
-        self._reasoning = ""
+        agent, text = self._part.agent, self._speech.text
+        await self._speech.end()
         events = [of(agent, _TYPE.AGENT_COMPLETE, data=self._part.usage.data or None)]
-        if self._text.strip():
-            self.said.append((agent, self._text))
-            events.insert(0, of(agent, _TYPE.AGENT_OUTPUT, message=self._text))
+        if text.strip():
+            self.said.append((agent, text))
+            events.insert(0, of(agent, _TYPE.AGENT_OUTPUT, message=text))
         await self._told.tell(("end", agent, self._turns), *events)
+
+    def _new_speech(self) -> Speech:
+        """Of one agent's turn."""
+        room, retell = self._shift.bounds.max_answer_characters, self._shift.turn.retell
+        return Speech(self._part, self._shift.emit, _TYPE.AGENT_DELTA, room=room, retell=retell)
 
     def _usage(self) -> Usage:
         """Of one agent's turn."""
@@ -175,7 +166,6 @@ class Handoff:
         """A copy for this handoff: the framework leaves history and tools in the agents that it is given."""
         agent = copy.copy(self._shift.team[name])
         agent.context_providers = []
-        agent.middleware = [*(agent.middleware or ()), _Ear(self.hear)]
         agent.require_per_service_call_history_persistence = True  # without it a handoff is refused
         effort = self._shift.turn.ask.reasoning_effort
         if effort and self._shift.takes_effort:
@@ -184,14 +174,3 @@ class Handoff:
             own = agent.default_options["instructions"]
             agent.default_options = {**agent.default_options, "instructions": f"{own}\n{wishes}"}
         return agent
-
-
-class _Ear(AgentMiddleware):
-    """Hears every word when it is said. Events come later, when it is no more known what was new and what was kept."""
-
-    def __init__(self, hear: Callable[[AgentResponseUpdate], Awaitable[AgentResponseUpdate]]) -> None:
-        self._hear = hear
-
-    async def process(self, context: AgentContext, call_next: Callable[[], Awaitable[None]]) -> None:
-        context.stream_transform_hooks.append(self._hear)
-        await call_next()

@@ -1,7 +1,8 @@
 """From the framework's events to ours: a table from an event's type to a small pure function.
 
-Tokens do not come this way (agents push them straight to the run); phases do, and whatever an orchestration of the
-framework may report. Events that only say how the graph is run are of no use to a client and map to nothing.
+Tokens do not come this way (they go straight from the model to the run: speech.py); phases do, and whatever an
+orchestration of the framework may report. Events that only say how the graph is run are of no use to a client and map
+to nothing.
 """
 
 import dataclasses
@@ -63,13 +64,25 @@ def map_update(
     """One update of an agent's stream. The first text after reasoning completes that reasoning."""
     events: list[StreamEvent] = []
     for content in update.contents:
-        if content.type == "text_reasoning" and content.text:
-            reasoning += content.text
-            events.append(_of(agent_id, _TYPE.REASONING_DELTA, reasoning=content.text))
-        elif content.type == "text" and content.text and content.text != NOBODYS_WORDS:
-            events += complete_reasoning(reasoning, agent_id)
-            reasoning = ""
-            events.append(_of(agent_id, text_type, delta=content.text))
+        said = content.text if content.text != NOBODYS_WORDS else None
+        thought, text = (said if content.type == type else None for type in ("text_reasoning", "text"))
+        more, reasoning = map_words(thought or "", text or "", reasoning, agent_id=agent_id, text_type=text_type)
+        events += more
+    return events, reasoning
+
+
+def map_words(
+    thought: str, text: str, reasoning: str, *, agent_id: str, text_type: StreamEventType
+) -> tuple[list[StreamEvent], str]:
+    """What a model has thought and then said. The first text after reasoning completes that reasoning."""
+    events: list[StreamEvent] = []
+    if thought:
+        reasoning += thought
+        events.append(_of(agent_id, _TYPE.REASONING_DELTA, reasoning=thought))
+    if text:
+        events += complete_reasoning(reasoning, agent_id)
+        reasoning = ""
+        events.append(_of(agent_id, text_type, delta=text))
     return events, reasoning
 
 

@@ -1,10 +1,7 @@
-"""Agents at work: alone, one after the other, or side by side. Their tokens go straight to the run.
-
-A workflow event per token costs more than the agent itself, so agents do not speak through the graph.
-"""
+"""Agents at work: alone, one after the other, or side by side. Their words go straight to the run (speech.py)."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
@@ -20,8 +17,8 @@ from agentic_fleet.workflows.agents import EFFORT, Bounds
 from agentic_fleet.workflows.chunks import NO_ANSWER
 from agentic_fleet.workflows.desk import Desk, Part, Paused, at, desk, playing
 from agentic_fleet.workflows.history import both_ends, history_messages
-from agentic_fleet.workflows.mapping import complete_reasoning, map_update
 from agentic_fleet.workflows.plans import Plan, Work
+from agentic_fleet.workflows.speech import Speech
 from agentic_fleet.workflows.usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -216,38 +213,18 @@ def unanswered(agent: str, failure: ModelFailed) -> ModelFailed:
 
 
 async def _stream(shift: Shift, part: Part, prompt: str, text_type: StreamEventType) -> Spoken:
-    """What the agent says. What it had said before the run paused is part of it, but is not told again."""
-    texts: list[str] = []
-    room = shift.bounds.max_answer_characters
-    reasoning = ""
+    room, retell = shift.bounds.max_answer_characters, shift.turn.retell
+    speech = Speech(part, shift.emit, text_type, room=room, retell=retell)
+    part.hear = speech.hear
     messages = [*await history_messages(shift.turn.history, shift.bounds), Message("user", [prompt])]
     async with shift.team[part.agent].run(messages, stream=True, options=_options(shift)) as stream:
-        async for update in stream:
-            events, reasoning = map_update(update, reasoning, agent_id=part.agent, text_type=text_type)
-            telling = part.live or shift.turn.retell
-            reasoning = reasoning if telling else ""
-            for event in _within(room, events):
-                texts.append(event.delta or "")
-                room -= len(texts[-1])
-                if telling:
-                    await shift.emit(event)
-            if room <= 0:
+        async for _ in stream:
+            if speech.full:
                 break
-    for event in complete_reasoning(reasoning, part.agent):
-        await shift.emit(event)
+    await speech.end()
     if part.pauses:
         raise Paused(*part.pauses)
-    return Spoken(text="".join(texts), cut=room <= 0)
-
-
-def _within(room: int, events: Sequence[StreamEvent]) -> Iterator[StreamEvent]:
-    """The events up to the one that fills `room` characters, which is cut to fit."""
-    for event in events:
-        if event.delta is not None and len(event.delta) >= room:
-            yield msgspec.structs.replace(event, delta=event.delta[:room])
-            return
-        room -= len(event.delta or "")
-        yield event
+    return Spoken(text=speech.text, cut=speech.full)
 
 
 def _options(shift: Shift) -> ChatOptions[Any]:

@@ -12,7 +12,9 @@ from agentic_fleet.errors import Invalid, ModelFailed
 from agentic_fleet.testing import Body, Reply, ScriptedModel
 from agentic_fleet.workflows.chat import CompletionsChatClient, request_body
 from agentic_fleet.workflows.completions import Chunk
+from agentic_fleet.workflows.desk import playing
 from agentic_fleet.workflows.endpoint import Endpoint
+from agentic_fleet.workflows.usage import Usage
 
 
 class Script:
@@ -151,6 +153,57 @@ async def test_cached_and_thinking_tokens_are_counted() -> None:
         "cache_read_input_token_count": 3,
         "reasoning_output_token_count": 4,
     }
+
+
+# words that are heard
+
+
+class Listener:
+    """Who hears the words of a part, and wants `enough` of them."""
+
+    def __init__(self, enough: int = 100) -> None:
+        self.enough = enough
+        self.heard: list[tuple[str, str]] = []
+
+    async def hear(self, thought: str, text: str) -> bool:
+        self.heard.append((thought, text))
+        return len(self.heard) < self.enough
+
+
+async def updates(script: Script, listener: Listener) -> list[list[tuple[str, str | None]]]:
+    """What the framework is given, update by update, up to the one with which the listener has had enough."""
+    given: list[list[tuple[str, str | None]]] = []
+    with playing("alpha", Usage(kept_counts=True)) as part:
+        part.hear = listener.hear
+        stream = CompletionsChatClient(script).get_response([Message("user", ["hi"])], stream=True)
+        async for update in stream:
+            given.append([(content.type, content.text or content.name) for content in update.contents])
+            if len(listener.heard) == listener.enough:
+                break
+    return given
+
+
+async def test_words_are_heard_one_by_one_and_reach_the_framework_all_at_once() -> None:
+    listener = Listener()
+    script = Script({"reasoning": "h"}, {"reasoning": "m"}, {"content": "Hel"}, {"content": "lo"})
+    given = await updates(script, listener)
+    assert listener.heard == [("h", ""), ("m", ""), ("", "Hel"), ("", "lo")]
+    assert given == [[("text_reasoning", "hm"), ("text", "Hello")]]
+
+
+async def test_what_was_said_before_a_call_reaches_the_framework_before_it() -> None:
+    call = {"index": 0, "id": "x", "function": {"name": "add", "arguments": "{}"}}
+    script = Script({"content": "I "}, {"content": "add"}, {"tool_calls": [call], "content": "."}, {"content": " So"})
+    listener = Listener()
+    given = await updates(script, listener)
+    assert given == [[("text", "I add."), ("function_call", "add")], [("text", " So")]]
+    assert listener.heard == [("", "I "), ("", "add"), ("", "."), ("", " So")]
+
+
+async def test_a_listener_that_has_had_enough_gets_the_stream_into_its_hands_at_once() -> None:
+    listener = Listener(enough=2)
+    given = await updates(Script({"content": "a"}, {"content": "b"}, {"content": "c"}), listener)
+    assert given == [[("text", "ab")]]
 
 
 # what is sent
