@@ -21,6 +21,7 @@ from agentic_fleet.runs import leftovers
 from agentic_fleet.runs.beginning import asked
 from agentic_fleet.runs.change import Change
 from agentic_fleet.runs.endings import CUT_SHORT
+from agentic_fleet.runs.ferry import Ferry
 from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog
 from agentic_fleet.runs.memory import DurableMemory, TransientMemory
@@ -56,6 +57,7 @@ class Runs:
         self._store = store
         self._workflow = workflow
         self._following = following
+        self._ferry = Ferry(store)
         self._max_runs = settings.max_runs
         self._rate = Rate(settings.run_rate, "runs")
         self._limits = Limits(
@@ -87,6 +89,7 @@ class Runs:
         await leftovers.end_all(store, middleware)
         async with anyio.create_task_group() as runs._tasks:
             runs._tasks.start_soon(leftovers.keep_late, runs._runs)
+            runs._tasks.start_soon(runs._ferry.run)
             try:
                 yield runs
             finally:
@@ -272,10 +275,10 @@ class Runs:
             yield
         finally:
             self._taken.discard(run_id)
-            self._wake()
+            self._changed.tell()
 
     def _launch(self, state: RunState, turn: Turn, brought_by: tuple[str, Any] | None = None) -> Run:
-        run = Run(state, turn, self._workflow, self._store, self._limits, brought_by, self._following)
+        run = Run(state, turn, self._workflow, self._store, self._ferry, self._limits, brought_by, self._following)
         self._runs[state.run_id] = run
         if self._stopped:
             run.cancel("shutdown")
@@ -294,7 +297,7 @@ class Runs:
             yield
         finally:
             self._starting -= 1
-            self._wake()
+            self._changed.tell()
 
     async def _host(self, run: Run) -> None:
         try:
@@ -305,10 +308,7 @@ class Runs:
         finally:
             if run.recorded:
                 del self._runs[run.state.run_id]
-            self._wake()
-
-    def _wake(self) -> None:
-        self._changed.tell()
+            self._changed.tell()
 
 
 def _mine(state: RunState) -> RunState:

@@ -37,6 +37,12 @@ def number(events: Sequence[StreamEvent], state: RunState) -> tuple[list[Record]
     return records, replace(state, last_seq=records[-1].seq)
 
 
+def encoded(events: Sequence[StreamEvent], run_id: str, *, after: int) -> list[Record]:
+    """The same for events that change nothing about the run."""
+    at = now()
+    return [Record(seq, encode_event(event, workflow_id=run_id, at=at)) for seq, event in enumerate(events, after + 1)]
+
+
 def stopped(state: RunState) -> StreamEvent:
     """How a run ends with its process: one that waits for a human can do so without a process."""
     suspends = state.status is RunStatus.WAITING and state.ask is not None and state.ask.enable_checkpointing

@@ -35,6 +35,11 @@ class Chain:
         self._spoken = False
         self._failed: set[int] = set()  # their places
 
+    @property
+    def hear_tokens(self) -> bool:
+        """Whether one of them wants to hear of the next token."""
+        return True in self._tokens or (not self._spoken and "first" in self._tokens)
+
     async def on_start(self, task: str, told: dict[str, Any]) -> None:
         for place, each in enumerate(self._all):
             await self._tell(place, each.on_start, task, dict(told))

@@ -1,29 +1,33 @@
-"""One run: one scope, one numbered log, one ending; and as many turns as a human makes it take.
-
-The workflow emits into a bounded stream; the recorder beside it numbers and encodes what waits there, has the store
-keep it, and then shows it. A slow disk therefore slows the workflow, and nobody sees what a crash could lose.
-"""
+"""One run: one scope, one recorder, one ending; and as many turns as a human makes it take."""
 
 import logging
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import anyio
 
 from agentic_fleet import context, jsontext
-from agentic_fleet.conversations import Message
-from agentic_fleet.errors import Conflict, FleetError, NotFound, StoreFailed, TimedOut, innermost
-from agentic_fleet.events import TOKENS, Record, StreamEvent, StreamEventType
+from agentic_fleet.errors import Conflict, FleetError, StoreFailed, TimedOut, innermost
+from agentic_fleet.events import Record, StreamEvent, StreamEventType
 from agentic_fleet.runs.audience import Audience
-from agentic_fleet.runs.change import Change
-from agentic_fleet.runs.endings import CUT_SHORT, DONE, SUSPENDED, Ending, Reason, completed, number, outcome, stopped
-from agentic_fleet.runs.inbox import Inbox
+from agentic_fleet.runs.endings import (
+    CUT_SHORT,
+    DONE,
+    SUSPENDED,
+    Ending,
+    Reason,
+    completed,
+    number,
+    outcome,
+    stopped,
+)
+from agentic_fleet.runs.ferry import Ferry
 from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog
 from agentic_fleet.runs.middleware import NOBODY, Chain, Following, facts
+from agentic_fleet.runs.recorder import Recorder
 from agentic_fleet.runs.requests import check_open, request_event, response_event
 from agentic_fleet.store import Store
 from agentic_fleet.turns import (
@@ -39,10 +43,6 @@ from agentic_fleet.turns import (
 
 logger = logging.getLogger(__name__)
 
-WAITING_EVENTS = 256
-"""Events that may wait for the store before `emit` makes the workflow wait: a burst of parallel agents, about 80 kB."""
-STORE_PATIENCE = 30.0
-"""Seconds one append may take; the store itself gives up on a lock sooner."""
 LAST_EVENT = 5.0
 """Seconds in which the last event must be stored; after that it is shown all the same, and stored when possible."""
 
@@ -51,7 +51,7 @@ _Last = tuple[StreamEvent, list[Record], RunState]
 
 
 class Run:
-    """Owned by `Runs`, which executes it in the service's task group. `state` is what the store has."""
+    """Owned by `Runs`, which executes it in the service's task group."""
 
     def __init__(
         self,
@@ -59,32 +59,39 @@ class Run:
         turn: Turn,
         workflow: Workflow,
         store: Store,
+        ferry: Ferry,
         limits: Limits,
         brought_by: tuple[str, Any] | None = None,
         following: Following = NOBODY,
     ) -> None:
         """`state` is a new run's, or that of one that has ended and goes on with `turn`; perhaps because a request was
         answered: `brought_by` is its id and the answer."""
-        self.state = state
-        self.log = RunLog(state.run_id, store, last=state.last_seq)
+        self.run_id = state.run_id
         self.audience = Audience()
         self.ended = anyio.Event()
         self.first_seq = state.last_seq  # the last one before this life
         self.recorded = False  # whether the ending is in the store
         self._turn = turn
         self._workflow = workflow
-        self._store = store
         self._limits = limits
         self._brought_by = brought_by
         self._followers = Chain(following.middleware)
+        self._recorder = Recorder(state, store, ferry, self._followers)
         self._scores_late = following.scores_late
         self._scope = anyio.CancelScope()
         self._reason: Reason | None = None
         self._reasoned = False
         self._failure: FleetError | None = None
-        self._inbox = Inbox(WAITING_EVENTS)
         self._answering: set[str] = set()  # requests whose answer is on its way to the store
-        self._recorded = Change()  # of `state`
+
+    @property
+    def state(self) -> RunState:
+        """As the store has it."""
+        return self._recorder.state
+
+    @property
+    def log(self) -> RunLog:
+        return self._recorder.log
 
     def cancel(self, reason: Reason) -> None:
         """Ask it to end; the first reason counts. `ended` says when it has."""
@@ -96,7 +103,7 @@ class Run:
         while self.state.last_seq == self.first_seq:
             if self.ended.is_set():
                 raise self._failure or Conflict("The run is over.")
-            await self._recorded.wait()
+            await self._recorder.changed.wait()
 
     async def answer(self, request_id: str, response: Any) -> bool:
         """Give a human's answer; returns when it is stored. NotFound; Conflict when it has one, or the run is over.
@@ -120,11 +127,11 @@ class Run:
         while request_id not in self.state.answers:
             if self.ended.is_set():
                 raise Conflict("The run is over.")
-            await self._recorded.wait()
+            await self._recorder.changed.wait()
 
     async def execute(self) -> None:
         """Run to the end. However it ends, the log gets one ending and `done`, and is closed."""
-        with context.bind(run_id=self.state.run_id, conversation_id=self.state.conversation_id):
+        with context.bind(run_id=self.run_id, conversation_id=self.state.conversation_id):
             logger.info("run started in mode %s", self.state.mode)
             ending: Ending | None = None
             try:
@@ -138,12 +145,12 @@ class Run:
         """Nothing follows: release everybody who waits. Whatever the store lacks, the next start repairs."""
         self.log.close()
         self.ended.set()
-        self._recorded.tell()
+        self._recorder.changed.tell()
 
     async def record_late(self) -> None:
         """Store the ending of a run whose store had failed. Raises StoreFailed again."""
         records = await self.log.read(self.state.last_seq - 2)
-        await self._append(records, self.state)
+        await self._recorder.append(records, self.state)
         self.recorded = True
 
     async def _work(self) -> Ending:
@@ -151,13 +158,13 @@ class Run:
         watching = anyio.CancelScope()
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._record)
+                tasks.start_soon(self._recorder.record)
                 if self._turn.ask.on_disconnect == "cancel":
                     tasks.start_soon(self._leave_with_audience, watching)
                 try:
                     ending = await self._carry_out()
                 finally:
-                    self._inbox.close()
+                    self._recorder.close()
                 watching.cancel("the workflow is through")
         except Exception as error:  # the recorder's: the store failed
             return self._failed(error), None
@@ -206,9 +213,9 @@ class Run:
         self._scope.deadline = math.inf
         with anyio.move_on_after(self._limits.human):
             while not self._has_answers(requests):
-                await self._recorded.wait()
+                await self._recorder.changed.wait()
         while self._answering - self.state.answers.keys():  # one came in the last moment
-            await self._recorded.wait()
+            await self._recorder.changed.wait()
         self._deadline += anyio.current_time() - since
         self._scope.deadline = self._deadline
         return self._has_answers(requests)
@@ -218,22 +225,7 @@ class Run:
 
     async def _emit(self, event: StreamEvent) -> None:
         self._reasoned |= event.type is StreamEventType.REASONING_DELTA
-        await self._inbox.put(event)
-
-    async def _record(self) -> None:
-        """Store, then show, everything that waits at once, until the workflow is through."""
-        # Shielded: a commit that nobody heard of would leave the store ahead of the log. It ends with the workflow.
-        with anyio.CancelScope(shield=True) as patience:
-            while batch := await self._inbox.take():
-                records, state = number(batch, self.state)
-                changed = any(event.type not in TOKENS for event in batch)
-                patience.deadline = anyio.current_time() + STORE_PATIENCE
-                await self._append(records, state if changed else None)
-                patience.deadline = math.inf
-                self._show(records, state)
-                await self._followers.on_events(batch)
-        if patience.cancelled_caught:
-            raise StoreFailed("The store did not answer.")
+        await self._recorder.emit(event)
 
     async def _end(self, ending: Ending) -> None:
         """Keep the ending, tell those who follow the run, show it, close the log. What the store did not keep is not
@@ -250,7 +242,7 @@ class Run:
                 last = lost, *number((lost, DONE), self.state)
             event, records, state = last
             await self._followers.on_ending((event, DONE), outcome(event, state, self._failure))
-            self._show(records, state)
+            self._recorder.show(records, state)
         else:  # the store never took it as live again: it stays ended as it was
             self.recorded = True
             await self._followers.on_ending((), Unfinished(self.state.status, self.state.error or ""))
@@ -264,7 +256,7 @@ class Run:
         records, state = number((event, DONE), self.state)
         for delay in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2):  # longer than LAST_EVENT in all
             try:
-                await self._append(records, state, answer)
+                await self._recorder.append(records, state, answer)
             except StoreFailed:
                 logger.warning("the store did not take the run's ending yet")
                 await anyio.sleep(delay)
@@ -272,22 +264,13 @@ class Run:
                 return event, records, state
         return None
 
-    def _show(self, records: Sequence[Record], state: RunState) -> None:
-        self.state = state
-        self.log.publish(records)
-        self._recorded.tell()
-
-    async def _append(self, records: Sequence[Record], state: RunState | None, answer: Message | None = None) -> None:
-        with suppress(NotFound):  # its conversation was dropped meanwhile: nobody will ask for it
-            await self._store.append(self.state.run_id, records, state=state, answer=answer)
-
     async def _leave_with_audience(self, until: anyio.CancelScope) -> None:
         with until:
             await self.audience.gone(self._limits.unwatched)
             self.cancel("disconnect")
 
     def _connected(self) -> StreamEvent:
-        ids = {"conversation_id": self.state.conversation_id, "workflow_id": self.state.run_id}
+        ids = {"conversation_id": self.state.conversation_id, "workflow_id": self.run_id}
         checkpointing = {"checkpointing_enabled": self._turn.ask.enable_checkpointing}
         resumed = {"resumed": True} if self.log.last else {}
         return StreamEvent(type=StreamEventType.CONNECTED, data={**ids, **checkpointing, **resumed})

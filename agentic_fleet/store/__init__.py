@@ -1,7 +1,8 @@
 """Memory that lasts: what a store does. `sqlite.py` is the embedded default, `memory.py` its twin for tests.
 
 Every method either has happened, durably and whole, when it returns, or raises and has changed nothing. A method that
-was cancelled while it waited may still happen, except `append`: the log of a run shows what the store has.
+was cancelled while it waited may still happen, except `append` and `append_tokens`: a run's log shows what the store
+has.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -69,15 +70,19 @@ class Store(Protocol):
         ...
 
     async def append(
-        self, run_id: str, records: Sequence[Record], *, state: RunState | None, answer: Message | None = None
+        self, run_id: str, records: Sequence[Record], *, state: RunState, answer: Message | None = None
     ) -> None:
-        """Keep events, the run's state after them, and the assistant's message, in one step. Without `state` the
-        events have changed nothing but the run's `last_seq`; this is cheap, for tokens.
+        """Keep events, the run's state after them, and the assistant's message, in one step.
 
         Calls that wait at the same time share a transaction; one that fails does not spoil its neighbours.
         What the run was asked does not change. A run that is now COMPLETED loses its checkpoints and steps.
         NotFound when the run is gone (its conversation was dropped). Conflict when a run that had ended would become
         live beside another of its conversation.
+        """
+
+    async def append_tokens(self, parts: Sequence[tuple[str, Sequence[Record]]]) -> None:
+        """Keep events that have changed nothing but their runs' `last_seq`, by run id: all or none. It is cheap, for
+        tokens. NotFound when one of the runs is gone.
         """
 
     async def mark_done_read(self, run_id: str) -> None:

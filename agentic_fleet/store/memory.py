@@ -102,16 +102,14 @@ class MemoryStore:
         return run
 
     async def append(
-        self, run_id: str, records: Sequence[Record], *, state: RunState | None, answer: Message | None = None
+        self, run_id: str, records: Sequence[Record], *, state: RunState, answer: Message | None = None
     ) -> None:
         kept = await self.run(run_id)
-        state = state or replace(kept, last_seq=records[-1].seq)
         if state.status in LIVE and kept.status not in LIVE:
             self._check_no_live_run(kept.conversation_id)
-        log, new = self._events[run_id], {record.seq: record for record in records}
-        self._check_new(len(new) < len(records) or not log.keys().isdisjoint(new))
+        self._check_records(run_id, records)
         self._check_new(answer is not None and answer.id in self._messages)
-        log.update(new)
+        self._keep_records(run_id, records)
         done_read = state.status not in LIVE and (state.done_read or kept.done_read)
         self._runs[run_id] = replace(state, ask=kept.ask, done_read=done_read)
         if answer:
@@ -119,6 +117,14 @@ class MemoryStore:
         if state.status is RunStatus.COMPLETED:
             self._checkpoints.pop(run_id, None)
             self._steps.pop(run_id, None)
+
+    async def append_tokens(self, parts: Sequence[tuple[str, Sequence[Record]]]) -> None:
+        for run_id, records in parts:
+            await self.run(run_id)
+            self._check_records(run_id, records)
+        for run_id, records in parts:
+            self._keep_records(run_id, records)
+            self._runs[run_id] = replace(self._runs[run_id], last_seq=records[-1].seq)
 
     async def mark_done_read(self, run_id: str) -> None:
         if run_id in self._runs:
@@ -237,6 +243,13 @@ class MemoryStore:
     ) -> None:
         if any(run.status in LIVE and run.conversation_id == conversation_id for run in self._runs.values()):
             raise Conflict(problem)
+
+    def _check_records(self, run_id: str, records: Sequence[Record]) -> None:
+        new = {record.seq for record in records}
+        self._check_new(len(new) < len(records) or not self._events[run_id].keys().isdisjoint(new))
+
+    def _keep_records(self, run_id: str, records: Sequence[Record]) -> None:
+        self._events[run_id].update({record.seq: record for record in records})
 
     def _check_new(self, known: bool) -> None:
         if known:

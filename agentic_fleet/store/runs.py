@@ -102,7 +102,7 @@ def append(
         progress.forget(db, run_id)
 
 
-def go_on(db: sqlite3.Connection, parts: Sequence[tuple[str, Sequence[Record]]]) -> None:
+def append_tokens(db: sqlite3.Connection, parts: Sequence[tuple[str, Sequence[Record]]]) -> None:
     """Events of any number of runs, which change nothing else about them: all or none, inside a transaction or not.
     NotFound when one of the runs is gone."""
     rows = [(run_id, record.seq, record.body) for run_id, records in parts for record in records]

@@ -55,12 +55,13 @@ class SqliteStore:
         return await self._writer.write(lambda db: runs.add(db, run, question, key, create, opening), durable=True)
 
     async def append(
-        self, run_id: str, records: Sequence[Record], *, state: RunState | None, answer: Message | None = None
+        self, run_id: str, records: Sequence[Record], *, state: RunState, answer: Message | None = None
     ) -> None:
-        if state is None:
-            return await self._writer.join(runs.go_on, (run_id, records))
         ends = state.status not in LIVE
         await self._writer.write(lambda db: runs.append(db, run_id, records, state, answer), durable=ends, certain=True)
+
+    async def append_tokens(self, parts: Sequence[tuple[str, Sequence[Record]]]) -> None:
+        await self._writer.write(lambda db: runs.append_tokens(db, parts), certain=True, whole=True)
 
     async def mark_done_read(self, run_id: str) -> None:
         await self._writer.write(lambda db: runs.mark_done_read(db, run_id))

@@ -419,10 +419,17 @@ class Failing(MemoryStore):
 
     broken = False
 
-    async def append(self, run_id: str, records: Any, *, state: RunState | None, answer: Message | None = None) -> None:
+    async def append(self, run_id: str, records: Any, *, state: RunState, answer: Message | None = None) -> None:
+        self.check()
+        await super().append(run_id, records, state=state, answer=answer)
+
+    async def append_tokens(self, parts: Any) -> None:
+        self.check()
+        await super().append_tokens(parts)
+
+    def check(self) -> None:
         if self.broken:
             raise StoreFailed("The disk is full.")
-        await super().append(run_id, records, state=state, answer=answer)
 
 
 @row(36)
@@ -502,11 +509,13 @@ async def test_a_store_that_stands_still_makes_the_workflow_wait_and_then_nothin
     gate, emitted = anyio.Event(), 0
 
     class Stuck(MemoryStore):
-        async def append(
-            self, run_id: str, records: Any, *, state: RunState | None, answer: Message | None = None
-        ) -> None:
+        async def append(self, run_id: str, records: Any, *, state: RunState, answer: Message | None = None) -> None:
             await gate.wait()
             await super().append(run_id, records, state=state, answer=answer)
+
+        async def append_tokens(self, parts: Any) -> None:
+            await gate.wait()
+            await super().append_tokens(parts)
 
     async def torrent(turn: Turn, emit: Emit) -> Result:
         nonlocal emitted

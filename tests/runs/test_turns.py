@@ -316,7 +316,7 @@ async def test_two_answers_to_a_suspended_run_at_once_both_count() -> None:
 class Full(MemoryStore):
     full = False
 
-    async def append(self, run_id: str, records: Any, *, state: RunState | None, answer: Any = None) -> None:
+    async def append(self, run_id: str, records: Any, *, state: RunState, answer: Any = None) -> None:
         if self.full:
             raise StoreFailed("The disk is full.")
         await super().append(run_id, records, state=state, answer=answer)
@@ -370,12 +370,12 @@ class Suspending(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reached, self.go_on = anyio.Event(), anyio.Event()
+        self.reached, self.gate = anyio.Event(), anyio.Event()
 
-    async def append(self, run_id: str, records: Any, *, state: RunState | None, answer: Any = None) -> None:
-        if state and state.status is RunStatus.SUSPENDED:
+    async def append(self, run_id: str, records: Any, *, state: RunState, answer: Any = None) -> None:
+        if state.status is RunStatus.SUSPENDED:
             self.reached.set()
-            await self.go_on.wait()
+            await self.gate.wait()
         await super().append(run_id, records, state=state, answer=answer)
 
 
@@ -388,6 +388,6 @@ async def test_an_answer_to_a_run_that_is_just_being_suspended_brings_it_back() 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(runs.answer, state.run_id, "q1", "blue")
                 await anyio.lowlevel.checkpoint()
-                store.go_on.set()
+                store.gate.set()
             await runs.idle()
             assert (await runs.state(state.run_id)).status is RunStatus.COMPLETED

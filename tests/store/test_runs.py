@@ -227,30 +227,22 @@ async def test_a_failing_call_does_not_spoil_its_neighbours(store: Store) -> Non
 async def test_tokens_move_the_end_of_the_log_and_leave_the_run_as_it_was(store: Store) -> None:
     started = await start(store)
     await store.append("run", records(1, 1), state=replace(started, status=RunStatus.RUNNING, last_seq=1))
-    await store.append("run", records(2, 300), state=None)
+    await store.append_tokens([("run", records(2, 300))])
     assert await store.run("run") == replace(started, status=RunStatus.RUNNING, last_seq=300)
     assert await store.events("run", after=0, limit=500) == records(1, 300)
 
 
-async def test_tokens_that_cannot_be_kept_do_not_spoil_their_neighbours(store: Store) -> None:
-    for run_id in ("run", "twice", "kept"):
+@pytest.mark.parametrize(("bad", "error"), [("gone", NotFound), ("twice", StoreFailed)])
+async def test_tokens_of_several_runs_are_kept_all_or_none(store: Store, bad: str, error: type[Exception]) -> None:
+    for run_id in ("run", "twice"):
         await start(store, run_id, of=run_id)
-    await store.append("twice", records(1, 1), state=None)
-    outcomes: dict[str, str] = {}
-
-    async def append(run_id: str) -> None:
-        try:
-            await store.append(run_id, records(1, 3), state=None)
-        except (NotFound, StoreFailed) as error:
-            outcomes[run_id] = type(error).__name__
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            for run_id in ("run", "gone", "twice", "kept"):
-                tasks.start_soon(append, run_id)
-    assert outcomes == {"gone": "NotFound", "twice": "StoreFailed"}
-    for run_id, last in (("run", 3), ("twice", 1), ("kept", 3)):
-        assert await store.events(run_id, after=0, limit=5) == records(1, last)
+    await store.append_tokens([("twice", records(1, 1))])
+    with pytest.raises(error):
+        await store.append_tokens([("run", records(1, 100)), (bad, records(1, 3))])
+    assert await store.events("run", after=0, limit=500) == []
+    await store.append_tokens([("run", records(1, 100)), ("twice", records(2, 3))])
+    assert await store.events("run", after=0, limit=500) == records(1, 100)
+    assert await store.events("twice", after=0, limit=5) == records(1, 3)
 
 
 async def test_a_store_that_works_answers_a_ping_and_is_as_before(store: Store) -> None:

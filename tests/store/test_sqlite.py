@@ -4,7 +4,6 @@ import sqlite3
 import threading
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -46,57 +45,29 @@ async def test_more_callers_than_the_queue_holds_all_get_their_turn(file: OpenFi
     assert 3 <= seen.count("COMMIT") <= 6  # batches are bounded
 
 
-async def test_tokens_soon_after_a_commit_wait_for_others_and_any_other_job_takes_them_along(
-    file: OpenFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("agentic_fleet.store.writer.GATHERING", 3600)
+async def test_tokens_alone_are_kept_in_one_statement(file: OpenFile) -> None:
     for number in range(20):
         await start(file.store, f"run{number}", of=f"chat{number}")
+    await file.store.append_tokens([("run0", records(1, 1))])
+    seen = await file.statements()
+    seen.clear()
+    await file.store.append_tokens([(f"run{number}", records(2, 4)) for number in range(20)])
+    assert [text.partition(" (")[0] for text in seen] == ["INSERT INTO events"]
+
+
+async def test_tokens_beside_other_work_share_its_transaction_and_do_not_spoil_it(file: OpenFile) -> None:
+    await start(file.store)
     seen = await file.statements()
     seen.clear()
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            for number in range(20):
-                tasks.start_soon(partial(file.store.append, f"run{number}", records(1, 1), state=None))
-            await anyio.wait_all_tasks_blocked()
-            assert seen == []
-            tasks.start_soon(file.store.ping)
+            tasks.start_soon(file.store.append_tokens, [("run", records(1, 200))])
+            tasks.start_soon(file.store.keep_step, "run", "a", b"one")
+            with pytest.raises(StoreFailed):
+                await file.store.append_tokens([("run", [*records(300, 400), *records(400, 400)])])
     assert seen.count("COMMIT") == 1
-    assert sum("INSERT INTO events" in text for text in seen) == 1
-    assert (await file.store.run("run19")).last_seq == 1
-
-
-async def test_tokens_after_a_silence_are_kept_at_once_in_one_statement(
-    file: OpenFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await start(file.store)
-    monkeypatch.setattr("agentic_fleet.store.writer.GATHERING", -1)
-    await file.store.append("run", records(1, 1), state=None)
-    seen = await file.statements()
-    seen.clear()
-    with anyio.fail_after(5):
-        await file.store.append("run", records(2, 60), state=None)
-    assert [text.partition(" (")[0] for text in seen] == ["INSERT INTO events"]
-
-
-async def test_more_tokens_than_a_statement_takes_are_kept_all_or_none(file: OpenFile) -> None:
-    await start(file.store)
-    with anyio.fail_after(5):
-        await file.store.append("run", records(1, 200), state=None)
-        with pytest.raises(StoreFailed):
-            await file.store.append("run", [*records(201, 300), *records(200, 200)], state=None)
+    assert await file.store.steps("run") == {"a": b"one"}
     assert await file.store.events("run", after=0, limit=500) == records(1, 200)
-
-
-async def test_closing_keeps_the_tokens_that_wait_for_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentic_fleet.store.writer.GATHERING", 3600)
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks, open_sqlite(path) as store:
-            await start(store)
-            tasks.start_soon(partial(store.append, "run", records(1, 1), state=None))
-            await anyio.wait_all_tasks_blocked()
-        async with open_sqlite(path) as store:
-            assert await store.events("run", after=0, limit=5) == records(1, 1)
 
 
 async def test_only_beginnings_and_endings_wait_for_the_disk(file: OpenFile) -> None:
