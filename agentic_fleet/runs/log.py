@@ -26,7 +26,7 @@ class RunLog:
         self._store = store
         self._window: list[Record] = []  # the newest records, without gaps, ending at `last`
         self._bytes = 0
-        self._changed = Change()
+        self._waiting: set[Change] = set()  # one for each reader that waits
 
     def publish(self, records: Sequence[Record]) -> None:
         """Show records that are already stored; they follow `last` without a gap."""
@@ -34,19 +34,26 @@ class RunLog:
         self._bytes += sum(len(record.body) for record in records)
         self.last = records[-1].seq
         self._trim()
-        self._wake()
+        self._tell()
 
     def close(self) -> None:
         """Nothing will follow. Readers get the rest, then `()`."""
         self.closed = True
-        self._wake()
+        self._tell()
+
+    async def wait(self, after: int, change: Change) -> None:
+        """Return when there is something after `after`, or never will be, or somebody else has told `change`."""
+        if after >= self.last and not self.closed:
+            self._waiting.add(change)
+            try:
+                await change.wait()
+            finally:
+                self._waiting.discard(change)
 
     async def read(self, after: int) -> Sequence[Record]:
-        """The next records after `after`, as soon as there are any; `()` when there will be none. Safe to cancel."""
-        while after >= self.last:
-            if self.closed:
-                return ()
-            await self._changed.wait()
+        """The next records after `after`; `()` when there are none."""
+        if after >= self.last:
+            return ()
         first = self.last - len(self._window) + 1
         if after + 1 >= first:
             start = after + 1 - first
@@ -60,8 +67,9 @@ class RunLog:
             drop += 1
         del self._window[:drop]
 
-    def _wake(self) -> None:
-        self._changed.tell()
+    def _tell(self) -> None:
+        for change in self._waiting:
+            change.tell()
 
 
 def _bounded(records: Sequence[Record]) -> Sequence[Record]:

@@ -7,6 +7,7 @@ from typing import Self
 from agentic_fleet.errors import BadCursor
 from agentic_fleet.events import Record
 from agentic_fleet.runs.audience import Audience
+from agentic_fleet.runs.change import Change
 from agentic_fleet.runs.log import RunLog
 from agentic_fleet.store import Store
 from agentic_fleet.turns import RunState
@@ -25,6 +26,7 @@ class Watch:
         self._state = state
         self._store = store
         self._audience = audience
+        self._change = Change()
 
     @property
     def state(self) -> RunState:
@@ -37,11 +39,17 @@ class Watch:
         return self._log.closed and self.after >= self._log.last
 
     async def next(self) -> Sequence[Record]:
-        """What is ready after the cursor, waiting until something is; `()` when the log has ended. Safe to cancel."""
+        """What is ready after the cursor, waiting until something is; `()` when the log has ended, or at a `nudge`.
+        Safe to cancel."""
+        await self._log.wait(self.after, self._change)
         records = await self._log.read(self.after)
         if records:
             self.after = records[-1].seq
         return records
+
+    def nudge(self) -> None:
+        """Have whoever waits for `next` wait no longer."""
+        self._change.tell()
 
     async def done_read(self) -> None:
         """Say that `done` has been sent to somebody."""

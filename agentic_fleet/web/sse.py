@@ -57,7 +57,7 @@ class ChatSSEHandler:
             if watch.over:  # tells EventSource to stop reconnecting
                 return await Response(status_code=204)(scope, receive, send)
             with watch:
-                tail = Tail(watch, self._settings.heartbeat)
+                tail = Tail(watch)
                 await EventStream(self._chunks(watch, tail), tail, self._settings)(scope, receive, send)
 
     async def _chunks(self, watch: Watch, tail: Tail) -> AsyncIterator[bytes]:

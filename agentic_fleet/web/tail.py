@@ -1,7 +1,10 @@
-"""What an open stream waits for: the next records of its run, a silence, or the server's shutdown."""
+"""What an open stream waits for: the next records of its run, a silence, or the server's shutdown; and its clock.
+
+A scope with a deadline around every wait and every send would be a third of what they cost. So one look at the clock
+now and then, by the task that listens for the client's leaving, finds those that have waited for too long.
+"""
 
 import logging
-import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
@@ -21,33 +24,34 @@ FAREWELL = 2.0
 
 
 class Tail:
-    """One stream's. `silence` is in seconds."""
+    """One stream's."""
 
-    def __init__(self, watch: Watch, silence: float) -> None:
-        self._leaving = False
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._limit = silence
-        self._silence: anyio.CancelScope | None = None  # the wait for the next records, while there is one
+        self._silent = False
+        self._leaving = False
 
     async def next(self) -> Sequence[Record] | None:
         """What is ready; None after a silence; `()` when nothing will follow."""
-        if self._leaving:
-            return ()
-        with anyio.move_on_after(self._limit) as self._silence:
-            return await self._watch.next()
-        return () if self._leaving else None
+        self._silent = False
+        records = () if self._leaving else await self._watch.next()
+        return None if self._silent and not self._leaving and not records else records
+
+    def silence(self) -> None:
+        """There has been one."""
+        self._silent = True
+        self._watch.nudge()
 
     def set(self) -> None:
         """The server is shutting down. The response takes this for an event and sets it: with a real one, each stream
         would need another task, that waits for it."""
         self._leaving = True
-        if self._silence:
-            self._silence.cancel("the server is shutting down")
+        self._watch.nudge()
 
 
 class EventStream(EventSourceResponse):
     """Sends ready frames until they end, the client leaves, or the server does. A client that takes no bytes for
-    `send_timeout` is hung up on: one scope sees to that for all sends; one for each is a fifth of their cost."""
+    `send_timeout` is hung up on, at the latest after twice that time."""
 
     def __init__(
         self,
@@ -64,18 +68,47 @@ class EventStream(EventSourceResponse):
             shutdown_event=cast(anyio.Event, tail),
             shutdown_grace_period=FAREWELL,
         )
+        self._tail = tail
+        self._heartbeat = settings.heartbeat
         self._patience = settings.send_timeout
+        self._stalled = anyio.CancelScope()
+        self._sending = False
+        self._since = anyio.current_time()  # the last send began, or a silence was told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with anyio.CancelScope() as stalled:
+        async def timed(message: Message) -> None:
+            self._since = anyio.current_time()
+            self._sending = True
+            await send(message)
+            self._sending = False
 
-            async def patient(message: Message) -> None:
-                stalled.deadline = anyio.current_time() + self._patience
-                await send(message)
-                stalled.deadline = math.inf
-
-            await super().__call__(scope, receive, patient)
-        if stalled.cancelled_caught:
+        with self._stalled:
+            await super().__call__(scope, receive, timed)
+        if self._stalled.cancelled_caught:
             logger.info("cut a reader that took no bytes for %g s", self._patience)
             if close := scope.get("extensions", {}).get(HANG_UP):
                 close["call"]()
+
+    async def _send_with_timeout(self, send: Send, message: Message) -> None:
+        await send(message)  # without a scope: `_look` sees to it
+
+    async def _listen_for_disconnect(self, receive: Receive) -> None:
+        while self.active:
+            message: Message | None = None
+            with anyio.CancelScope(deadline=self._next_look()):
+                message = await receive()
+            if message is None:
+                self._look(anyio.current_time())
+            elif message["type"] == "http.disconnect":
+                self.active = False
+
+    def _next_look(self) -> float:
+        latest = anyio.current_time() + self._patience  # what is sent meanwhile may stall
+        return min(latest, self._since + (self._patience if self._sending else self._heartbeat))
+
+    def _look(self, now: float) -> None:
+        if self._sending and now >= self._since + self._patience:
+            self._stalled.cancel("nobody reads")
+        elif not self._sending and now >= self._since + self._heartbeat:
+            self._since = now
+            self._tail.silence()

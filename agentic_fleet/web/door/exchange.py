@@ -84,7 +84,7 @@ class Exchange:
 
     async def _stream(self, watch: Watch, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
         settings = self._parts.settings
-        tail = Tail(watch, settings.heartbeat)
+        tail = Tail(watch)
         stream = EventStream(self._chunks(watch, tail, dialect), tail, settings, _named(watch))
         await stream(scope, receive, send)
 
