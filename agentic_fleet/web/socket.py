@@ -26,6 +26,7 @@ from agentic_fleet.runs.change import Change
 from agentic_fleet.turns import LIVE
 from agentic_fleet.web import frames, problems, views, wire
 from agentic_fleet.web.callers import subprotocol
+from agentic_fleet.web.clock import Clock
 from agentic_fleet.web.parts import frames_of, parts_of, streams_of
 from agentic_fleet.web.sse import note_done
 
@@ -62,9 +63,8 @@ class ChatWebSocketHandler:
         self._line: list[Message] = []  # at most LINE
         self._obeying = False
         self._shorter = Change()  # the line
-        self._sending = False
         self._sent = Change()
-        self._sent_at = anyio.current_time()
+        self._clock = Clock(self._settings)
         self._watched: dict[str, Watch] = {}
         self._through = Change()  # a watched run: everything has been written
         self._newest: str | None = None
@@ -78,7 +78,6 @@ class ChatWebSocketHandler:
                 async with anyio.create_task_group() as self._tasks:
                     await self._read()
                     self._tasks.cancel_scope.cancel("the client left")
-                self._goodbye = self._goodbye or self._too_slow()
             except OSError:
                 return  # the peer left during the handshake
             except Exception:
@@ -92,13 +91,13 @@ class ChatWebSocketHandler:
         mute_until = anyio.current_time() + self._settings.first_frame
         while True:
             message: Message | None = None
-            with anyio.CancelScope(deadline=min(mute_until, self._sent_at + self._settings.heartbeat)):
+            with anyio.CancelScope(deadline=min(mute_until, self._clock.next_look)):
                 message = await self._next()
             if message is None and anyio.current_time() >= mute_until:
                 reason = f"No frame came within {self._settings.first_frame:g} s."
                 self._goodbye = _Goodbye(1008, reason, _refusal(Invalid(reason)))
             elif message is None:
-                await self._say_something()
+                self._goodbye = self._look()
             elif message["type"] != "websocket.receive":
                 return
             else:
@@ -226,35 +225,29 @@ class ChatWebSocketHandler:
     async def _say(self, *frames: bytes) -> None:
         """Return when the frames have been written. Cancelled when the peer is gone; the reader learns it too, or has
         already."""
-        while self._sending:
+        while self._clock.sending:
             await self._sent.wait()
-        self._sending = True
+        self._clock.begin()
         try:
             for frame in frames:
-                self._tasks.cancel_scope.deadline = anyio.current_time() + self._settings.send_timeout
+                self._clock.begin()
                 await self._send(frame)
-                self._tasks.cancel_scope.deadline = math.inf
         except WebSocketDisconnect:
             self._tasks.cancel_scope.cancel("nobody reads")
             await checkpoint()
         finally:
-            self._sending = False
+            self._clock.end()
             self._sent.tell()
-        self._sent_at = anyio.current_time()
 
-    def _too_slow(self) -> _Goodbye | None:
-        """When the connection has ended because the peer took no bytes for too long."""
-        if anyio.current_time() < self._tasks.cancel_scope.deadline:
-            return None
-        logger.info("cut a socket that took no bytes for %g s", self._settings.send_timeout)
-        return _Goodbye(1013, "Too slow: reconnect and watch.")
-
-    async def _say_something(self) -> None:
-        """A heartbeat, if nobody has said anything for so long."""
-        if self._sending:  # and waits for the peer, which the reader must not do: it may want to cancel
-            self._sent_at = anyio.current_time()
-        elif anyio.current_time() >= self._sent_at + self._settings.heartbeat:
-            await self._say(views.notice(StreamEventType.HEARTBEAT))
+    def _look(self) -> _Goodbye | None:
+        """Why the peer must go, if it has taken no bytes for too long. It may still want to cancel until then."""
+        match self._clock.look():
+            case "stalled":
+                logger.info("cut a socket that took no bytes for %g s", self._settings.send_timeout)
+                return _Goodbye(1013, "Too slow: reconnect and watch.")
+            case "silent":
+                self._tasks.start_soon(self._say, views.notice(StreamEventType.HEARTBEAT))
+        return None
 
     async def _send(self, frame: bytes) -> None:
         try:

@@ -1,8 +1,4 @@
-"""What an open stream waits for: the next records of its run, a silence, or the server's shutdown; and its clock.
-
-A scope with a deadline around every wait and every send would be a third of what they cost. So one look at the clock
-now and then, by the task that listens for the client's leaving, finds those that have waited for too long.
-"""
+"""What an open event stream waits for: the next records of its run, a silence, or the server's shutdown."""
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,6 +12,7 @@ from agentic_fleet.connection import HANG_UP
 from agentic_fleet.events import Record
 from agentic_fleet.runs import Watch
 from agentic_fleet.settings import Settings
+from agentic_fleet.web.clock import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -69,18 +66,15 @@ class EventStream(EventSourceResponse):
             shutdown_grace_period=FAREWELL,
         )
         self._tail = tail
-        self._heartbeat = settings.heartbeat
+        self._clock = Clock(settings)
         self._patience = settings.send_timeout
         self._stalled = anyio.CancelScope()
-        self._sending = False
-        self._since = anyio.current_time()  # the last send began, or a silence was told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def timed(message: Message) -> None:
-            self._since = anyio.current_time()
-            self._sending = True
+            self._clock.begin()
             await send(message)
-            self._sending = False
+            self._clock.end()
 
         with self._stalled:
             await super().__call__(scope, receive, timed)
@@ -90,25 +84,21 @@ class EventStream(EventSourceResponse):
                 close["call"]()
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
-        await send(message)  # without a scope: `_look` sees to it
+        await send(message)  # without a scope: the clock sees to it
 
     async def _listen_for_disconnect(self, receive: Receive) -> None:
         while self.active:
             message: Message | None = None
-            with anyio.CancelScope(deadline=self._next_look()):
+            with anyio.CancelScope(deadline=self._clock.next_look):
                 message = await receive()
             if message is None:
-                self._look(anyio.current_time())
+                self._look()
             elif message["type"] == "http.disconnect":
                 self.active = False
 
-    def _next_look(self) -> float:
-        latest = anyio.current_time() + self._patience  # what is sent meanwhile may stall
-        return min(latest, self._since + (self._patience if self._sending else self._heartbeat))
-
-    def _look(self, now: float) -> None:
-        if self._sending and now >= self._since + self._patience:
-            self._stalled.cancel("nobody reads")
-        elif not self._sending and now >= self._since + self._heartbeat:
-            self._since = now
-            self._tail.silence()
+    def _look(self) -> None:
+        match self._clock.look():
+            case "stalled":
+                self._stalled.cancel("nobody reads")
+            case "silent":
+                self._tail.silence()
