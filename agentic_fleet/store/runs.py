@@ -37,9 +37,10 @@ _JSON: dict[str, msgspec.json.Decoder[Any]] = {
     "answers": msgspec.json.Decoder(dict[str, Any]),
 }
 """The columns that hold JSON, and how to read them."""
-_LAST_SEQ = "(SELECT ifnull(max(seq), 0) FROM events WHERE events.run_id = runs.run_id) AS last_seq"
+_LAST_SEQ = "(SELECT ifnull(max(seq), 0) FROM events WHERE run = runs.position) AS last_seq"
 """Where the log ends. The column is of no use: it would have to be written again with every token."""
 _SELECT = f"SELECT {', '.join(_LAST_SEQ if name == 'last_seq' else name for name in _COLUMNS)} FROM runs"
+_NUMBER = "(SELECT position FROM runs WHERE run_id = ?)"
 _ROWS = 64
 """Rows of one INSERT at most. There is a statement for each number of rows, and the connection keeps 128 prepared."""
 
@@ -112,7 +113,7 @@ def append_tokens(db: sqlite3.Connection, parts: Sequence[tuple[str, Sequence[Re
         with savepoint(db):
             _insert(db, rows)
     except sqlite3.IntegrityError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_NOTNULL:
             raise NotFound("There is no such run.") from None
         raise
 
@@ -126,7 +127,7 @@ def _insert(db: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes]]) -> N
 
 @cache
 def _inserting(rows: int) -> str:
-    return f"INSERT INTO events (run_id, seq, body) VALUES {', '.join(['(?, ?, ?)'] * rows)}"
+    return f"INSERT INTO events (run, seq, body) VALUES {', '.join([f'({_NUMBER}, ?, ?)'] * rows)}"
 
 
 def _update(db: sqlite3.Connection, run_id: str, state: RunState) -> None:
@@ -180,7 +181,7 @@ def page(
 
 
 def events(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[Record]:
-    sql = "SELECT seq, body FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+    sql = f"SELECT seq, body FROM events WHERE run = {_NUMBER} AND seq > ? ORDER BY seq LIMIT ?"
     return [Record(*row) for row in db.execute(sql, (run_id, after, limit))]
 
 

@@ -3,9 +3,12 @@
 A migration that was released is never edited: a change is a new one at the end.
 """
 
+import logging
 import sqlite3
 
 from agentic_fleet.errors import StoreFailed
+
+logger = logging.getLogger(__name__)
 
 LIVE_RUN = "status IN ('created', 'running', 'waiting')"
 """`turns.LIVE` in SQL. The index `one_live_run` is built on it, so a change here needs a migration too."""
@@ -145,12 +148,30 @@ _HISTORY = (
     "CREATE INDEX unscored_messages ON messages (position) WHERE quality_pending = 1",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON, _OWNERS, _UNLISTED, _HISTORY)
+_EVENTS = (
+    # In the order of writing: sorted by run, each token of a hundred live runs was another page to write. With numbers
+    # for runs, because those that live together then share the pages of the index.
+    """CREATE TABLE log (
+        position INTEGER PRIMARY KEY,
+        run INTEGER NOT NULL REFERENCES runs (position) ON DELETE CASCADE,
+        seq INTEGER NOT NULL,
+        body BLOB NOT NULL
+    )""",
+    """INSERT INTO log (run, seq, body)
+        SELECT runs.position, seq, body FROM events JOIN runs USING (run_id) ORDER BY runs.position, seq""",
+    "DROP TABLE events",
+    "ALTER TABLE log RENAME TO events",
+    "CREATE UNIQUE INDEX events_of_run ON events (run, seq)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON, _OWNERS, _UNLISTED, _HISTORY, _EVENTS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file up to date. StoreFailed when a newer version of the service has written it."""
     while (version := _version(connection)) < len(MIGRATIONS):
+        if version:
+            logger.info("the database of an earlier version is being brought up to date")
         connection.execute("BEGIN IMMEDIATE")
         try:
             if _version(connection) == version:  # else another process was faster

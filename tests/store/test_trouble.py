@@ -83,7 +83,7 @@ async def test_a_commit_that_fails_fails_its_batch_and_leaves_nothing(file: Open
 
     def break_commit(db: sqlite3.Connection) -> None:
         db.execute("PRAGMA defer_foreign_keys = ON")
-        db.execute("INSERT INTO events VALUES ('orphan', 1, x'')")
+        db.execute("INSERT INTO events VALUES (1, 404, 1, x'')")
 
     with pytest.raises(StoreFailed, match=r"^The database failed\.$"):
         await file.writer.write(break_commit)
