@@ -15,7 +15,8 @@
      │   ├─ TooManyRuns
      │   ├─ Draining
      │   └─ TooFast             this caller has had its share for now; others have not
-     ├─ StoreFailed             the store did not keep it (disk full, locked, broken)
+     ├─ StoreFailed             the store did not keep it
+     │   └─ StoreUnavailable    nor would it keep anything else now (disk full, locked, closed)
      ├─ ModelFailed             the model could not be reached, refused, or broke off
      │   └─ ModelBusy           its queue is full
      ├─ Unfinished              how a run's life ended without an answer (turns.py); told to middleware, not raised
@@ -87,6 +88,10 @@ class TooFast(Busy):
 
 
 class StoreFailed(FleetError):
+    pass
+
+
+class StoreUnavailable(StoreFailed):
     pass
 
 

@@ -5,7 +5,7 @@ import anyio
 
 class Change:
     """An event of anyio is single-use; this makes one whenever somebody waits. Telling nobody costs nothing, and a
-    run tells after every token.
+    log tells after every token.
     """
 
     def __init__(self) -> None:

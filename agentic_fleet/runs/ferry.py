@@ -2,17 +2,17 @@
 
 Nearly all events are words, and what they cost on the way to the disk is not their writing but the commits and the
 waking of tasks. So a run's recorder is not troubled with words that come alone: they wait in the run's inbox until the
-ferry calls, with those of every other run (group commit). Anything else goes by the recorder (run.py), and takes along
+ferry calls, with those of every other run (group commit). Anything else goes by the recorder, and takes along
 the words that wait before it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import anyio
 
-from agentic_fleet.errors import NotFound, StoreFailed
+from agentic_fleet.errors import NotFound, StoreFailed, StoreUnavailable
 from agentic_fleet.events import Record
 from agentic_fleet.runs.change import Change
 from agentic_fleet.store import Store
@@ -34,6 +34,9 @@ class Passenger(Protocol):
 
     def land(self, records: Sequence[Record], failure: Exception | None) -> None:
         """What has boarded is in the store; or not, and why."""
+
+
+_Aboard = Mapping[Passenger, Sequence[Record]]
 
 
 class Ferry:
@@ -63,25 +66,26 @@ class Ferry:
             if aboard:
                 await self._cross(aboard)
 
-    async def _cross(self, aboard: dict[Passenger, list[Record]]) -> None:
-        failures: dict[Passenger, Exception] = {}
-        with anyio.move_on_after(STORE_PATIENCE, shield=True) as patience:
-            try:
-                await self._store.append_tokens([(each.run_id, records) for each, records in aboard.items()])
-            except Exception:  # of one of them: whose fault it is shows when each goes alone
-                failures = await self._one_by_one(aboard)
-        if patience.cancelled_caught:
-            failures = dict.fromkeys(aboard, StoreFailed("The store did not answer."))
-        for each, records in aboard.items():
-            each.land(records, failures.get(each))
+    async def _cross(self, aboard: _Aboard) -> None:
+        failures: dict[Passenger, Exception] = dict.fromkeys(aboard, StoreFailed("The store did not answer."))
+        try:
+            with anyio.move_on_after(STORE_PATIENCE, shield=True):
+                await self._keep(aboard, failures)
+        finally:
+            for each, records in aboard.items():
+                each.land(records, failures.get(each))
 
-    async def _one_by_one(self, aboard: dict[Passenger, list[Record]]) -> dict[Passenger, Exception]:
-        failures: dict[Passenger, Exception] = {}
-        for each, records in aboard.items():
-            try:
-                await self._store.append_tokens([(each.run_id, records)])
-            except NotFound:  # its conversation was dropped meanwhile: nobody will ask for it
-                pass
-            except Exception as error:
-                failures[each] = error
-        return failures
+    async def _keep(self, aboard: _Aboard, failures: dict[Passenger, Exception]) -> None:
+        """Takes those whose words are kept out of `failures`."""
+        try:
+            await self._store.append_tokens([(each.run_id, records) for each, records in aboard.items()])
+        except Exception as error:
+            if len(aboard) > 1 and not isinstance(error, StoreUnavailable):
+                for each, records in aboard.items():  # whose fault it is shows when each goes alone
+                    await self._keep({each: records}, failures)
+                return
+            if not isinstance(error, NotFound):  # its conversation was dropped meanwhile: nobody will ask for it
+                failures.update(dict.fromkeys(aboard, error))
+                return
+        for each in aboard:
+            del failures[each]

@@ -38,8 +38,8 @@ class Inbox:
             self._call()
 
     async def take(self) -> list[StreamEvent]:
-        """For the recorder, which is done with what it took before: all that waits, once there is more than words;
-        nothing when the inbox is closed and empty. Raises what kept words from landing."""
+        """For the recorder, which is done with what it took before: all that waits, once there is more than words or
+        the inbox is closed; nothing when it is empty then. Raises what kept words from landing."""
         self._recording = False
         if not self._crossing:
             self._call()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from agentic_fleet.errors import StoreFailed
+from agentic_fleet.errors import StoreFailed, StoreUnavailable
 from agentic_fleet.events import StreamEvent
 from agentic_fleet.runs.endings import DONE, number, outcome, stopped
 from agentic_fleet.runs.middleware import Chain, facts
@@ -49,6 +49,8 @@ async def keep_late(runs: dict[str, Run]) -> None:
         for run in [run for run in runs.values() if run.ended.is_set()]:
             try:
                 await run.record_late()
-            except StoreFailed:
+            except StoreUnavailable:
                 break
+            except StoreFailed:
+                continue
             del runs[run.state.run_id]

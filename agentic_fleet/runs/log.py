@@ -1,7 +1,8 @@
 """A run's log: appended to once, read from anywhere, by any number of cursors.
 
 A cursor is an `int`, the `seq` of the last record its reader has. Replay, live tail, resume and slow readers are all
-the same call, `read`. Recent records are kept in memory; older ones, and those of finished runs, come from the store.
+the same: `wait`, then `read`. Recent records are kept in memory; older ones, and those of finished runs, come from the
+store.
 """
 
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agentic_fleet.errors import StoreFailed
+from agentic_fleet.errors import StoreFailed, StoreUnavailable
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for a lock another process holds: far above any transaction of ours, below a client's patience."""
@@ -52,11 +52,13 @@ def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("RELEASE block")
 
 
-def explain(error: sqlite3.Error) -> str:
-    """Logs the detail and returns the sentence that may be shown."""
+def explained(error: sqlite3.Error) -> StoreFailed:
+    """Logs the detail and returns the failure that may be shown."""
     logger.warning("the database failed: %s (%s)", error, getattr(error, "sqlite_errorname", type(error).__name__))
     code = getattr(error, "sqlite_errorcode", 0)  # missing when the driver, not SQLite, objects
-    return _REASONS.get(code & 0xFF, "The database failed.")  # the low byte is the primary result code
+    if reason := _REASONS.get(code & 0xFF):  # the low byte is the primary result code
+        return StoreUnavailable(reason)
+    return StoreFailed("The database failed.")
 
 
 @contextmanager
@@ -65,4 +67,4 @@ def translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreFailed(explain(error)) from error
+        raise explained(error) from error

@@ -169,9 +169,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _GOING_ON, _OWNERS, _UNLISTE
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file up to date. StoreFailed when a newer version of the service has written it."""
+    if 0 < _version(connection) < len(MIGRATIONS):
+        logger.info("the database of an earlier version is being brought up to date")
     while (version := _version(connection)) < len(MIGRATIONS):
-        if version:
-            logger.info("the database of an earlier version is being brought up to date")
         connection.execute("BEGIN IMMEDIATE")
         try:
             if _version(connection) == version:  # else another process was faster

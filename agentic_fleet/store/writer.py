@@ -17,8 +17,8 @@ from typing import Any, Generic, TypeVar
 import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
 
-from agentic_fleet.errors import StoreFailed
-from agentic_fleet.store.connection import connect, explain, savepoint, translated
+from agentic_fleet.errors import StoreFailed, StoreUnavailable
+from agentic_fleet.store.connection import connect, explained, savepoint, translated
 from agentic_fleet.store.schema import migrate
 
 MAX_BATCH = 500
@@ -84,7 +84,7 @@ class Writer:
         try:
             await self._put(job)
         except anyio.ClosedResourceError:
-            raise StoreFailed("The store is closed.") from None
+            raise StoreUnavailable("The store is closed.") from None
         try:
             await job.finished.wait()
         except BaseException:
@@ -115,7 +115,7 @@ class Writer:
                 if anyio.current_time() < self._give_up_at:
                     await to_thread.run_sync(self._transact, batch, limiter=self._turn)
                 else:
-                    _refuse(batch, "The store is closed.")
+                    _refuse(batch, StoreUnavailable("The store is closed."))
                 for job in batch:
                     job.finished.set()
 
@@ -133,14 +133,16 @@ class Writer:
         try:
             self._synchronize(durable=any(job.durable for job in batch))
             if len(batch) == 1 and batch[0].whole:  # mere words: a transaction by hand would be three more statements
-                return self._attempt(batch[0])
+                self._attempt(batch[0])
+                connection.rollback()  # does nothing, unless what it did could not be committed
+                return
             connection.execute("BEGIN IMMEDIATE")
             for job in batch:
                 self._attempt(job)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             connection.rollback()  # does nothing when SQLite has rolled back already
-            _refuse(batch, explain(error))
+            _refuse(batch, explained(error))
 
     def _attempt(self, job: _Job[Any]) -> None:
         """One job, in its own savepoint inside a transaction: when it fails, its neighbours there are kept."""
@@ -153,7 +155,7 @@ class Writer:
         except Exception as error:  # the boundary of a job: whatever it raised is its caller's
             if within and not self._connection.in_transaction:
                 raise
-            job.error = StoreFailed(explain(error)) if isinstance(error, sqlite3.Error) else error
+            job.error = explained(error) if isinstance(error, sqlite3.Error) else error
 
     def _synchronize(self, *, durable: bool) -> None:
         """FULL has the commit wait for the disk, NORMAL leaves that to the next checkpoint.
@@ -195,9 +197,9 @@ async def _too_late(job: _Job[Any]) -> bool:
     return job.begun and (job.error is not None or hasattr(job, "result"))
 
 
-def _refuse(batch: list[_Job[Any]], reason: str) -> None:
+def _refuse(batch: list[_Job[Any]], failure: StoreFailed) -> None:
     for job in batch:
-        job.error = StoreFailed(reason)
+        job.error = type(failure)(str(failure))
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -217,6 +219,6 @@ def _close(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA busy_timeout = 1000")  # another process may be reading: no reason not to leave
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
-        explain(error)
+        explained(error)
     finally:
         connection.close()

@@ -29,7 +29,7 @@ class Clock:
     @property
     def next_look(self) -> float:
         """When to look next, in the event loop's time."""
-        latest = anyio.current_time() + self._patience  # what is sent meanwhile may stall
+        latest = anyio.current_time() + min(self._patience, self._heartbeat)  # by then, all may be otherwise
         return min(latest, self._since + (self._patience if self.sending else self._heartbeat))
 
     def look(self) -> Literal["stalled", "silent"] | None:

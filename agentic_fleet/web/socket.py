@@ -240,7 +240,8 @@ class ChatWebSocketHandler:
             self._sent.tell()
 
     def _look(self) -> _Goodbye | None:
-        """Why the peer must go, if it has taken no bytes for too long. It may still want to cancel until then."""
+        """Why the peer must go, if it has taken no bytes for too long; it may still want to cancel until then. After a
+        silence, it gets a heartbeat."""
         match self._clock.look():
             case "stalled":
                 logger.info("cut a socket that took no bytes for %g s", self._settings.send_timeout)

@@ -87,7 +87,7 @@ class EventStream(EventSourceResponse):
         await send(message)  # without a scope: the clock sees to it
 
     async def _listen_for_disconnect(self, receive: Receive) -> None:
-        while self.active:
+        while True:  # cancelled when the stream is through: `active` ends before the last send
             message: Message | None = None
             with anyio.CancelScope(deadline=self._clock.next_look):
                 message = await receive()
@@ -95,6 +95,7 @@ class EventStream(EventSourceResponse):
                 self._look()
             elif message["type"] == "http.disconnect":
                 self.active = False
+                return
 
     def _look(self) -> None:
         match self._clock.look():

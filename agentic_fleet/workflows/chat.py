@@ -110,10 +110,8 @@ class _Answer:
         for choice in chunk.get("choices") or ():
             self._finish = choice.get("finish_reason") or self._finish
             if delta := choice.get("delta"):
-                thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
-                text = delta.get("content") or delta.get("refusal") or ""
-                self._add("text_reasoning", thought)
-                self._add("text", text)
+                thought += self._add("text_reasoning", delta.get("reasoning_content") or delta.get("reasoning"))
+                text += self._add("text", delta.get("content") or delta.get("refusal"))
                 self._others.extend(self._tool_calls(delta))
         if usage := chunk.get("usage"):
             # replaces: some servers repeat the sum so far with every chunk
@@ -140,12 +138,13 @@ class _Answer:
             finish_reason=finish,
         )
 
-    def _add(self, kind: _Kind, text: str) -> None:
+    def _add(self, kind: _Kind, text: str | None) -> str:
         if not text:
-            return
+            return ""
         if not self._words or self._words[-1][0] != kind:
             self._words.append((kind, []))
         self._words[-1][1].append(text)
+        return text
 
     def _tool_calls(self, delta: Mapping[str, Any]) -> Iterator[Content]:
         for fragment in delta.get("tool_calls") or ():

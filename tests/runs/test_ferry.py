@@ -6,12 +6,12 @@ from typing import Any
 import anyio
 import pytest
 
-from agentic_fleet.errors import FleetError, NotFound, StoreFailed
+from agentic_fleet.errors import FleetError, NotFound, StoreFailed, StoreUnavailable
 from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.memory import MemoryStore
-from agentic_fleet.turns import Ask, Emit, Result, RunState, Turn
+from agentic_fleet.turns import Ask, Emit, Result, RunState, RunStatus, Turn
 from tests.faults.table import row
 from tests.runs.reading import some, text, types, whole
 from tests.script import Paced, Script, answer, token
@@ -91,7 +91,10 @@ class Partly(Seen):
     refused = ""
     failure: FleetError = StoreFailed("The database failed.")
 
+    asked = 0
+
     async def append_tokens(self, parts: Any) -> None:
+        self.asked += 1
         if self.refused in [run_id for run_id, _ in parts]:
             raise self.failure
         await super().append_tokens(parts)
@@ -124,6 +127,45 @@ async def test_words_of_a_run_that_is_gone_are_no_failure() -> None:
             for name in ("good", "gone"):
                 stage.acts[name].step("word")
             assert [text(await some(await runs.watch(run_id, 1), 1)) for run_id in (good, gone)] == ["word", "word"]
+
+
+@row(36)
+async def test_a_store_that_keeps_nothing_now_is_not_asked_again_for_each_run() -> None:
+    store, stage = Partly(), Stage()
+    store.failure = StoreUnavailable("The disk is full.")
+    async with Runs.open(store, Script(stage.act), Settings()) as runs:
+        with anyio.fail_after(5):
+            ids = await stage.begin(runs, "a", "b", "c")
+            store.refused = ids[0]
+            for name in "abc":
+                stage.acts[name].step("word")
+            ended = [await whole(runs, run_id) for run_id in ids]
+    assert [events[-2]["error"] for events in ended] == ["The disk is full."] * 3
+    assert store.asked == 1
+
+
+async def test_words_that_were_kept_are_shown_though_those_of_others_take_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agentic_fleet.runs.ferry.STORE_PATIENCE", 0.05)
+
+    class Hanging(Partly):
+        async def append_tokens(self, parts: Any) -> None:
+            if self.refused == parts[0][0]:
+                await anyio.sleep_forever()
+            await super().append_tokens(parts)
+
+    store, stage = Hanging(), Stage()
+    async with Runs.open(store, Script(stage.act), Settings()) as runs:
+        with anyio.fail_after(5):
+            good, stuck = await stage.begin(runs, "good", "stuck")
+            store.refused = stuck
+            for name in ("good", "stuck"):
+                stage.acts[name].step("word")
+            assert (await whole(runs, stuck))[-2]["error"] == "The store did not answer."
+            stage.acts["good"].finish()
+            assert text(await whole(runs, good)) == "word"
+            assert (await runs.state(good)).status is RunStatus.COMPLETED
 
 
 @row(37)

@@ -481,6 +481,40 @@ async def test_an_ending_that_the_store_refused_is_shown_as_an_error_and_kept_wh
             )
 
 
+async def test_an_ending_that_is_never_taken_does_not_keep_others_from_being_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agentic_fleet.runs.run.LAST_EVENT", 0.1)
+    monkeypatch.setattr("agentic_fleet.runs.leftovers.REPAIR_PAUSE", 0.01)
+    refused: set[str] = set()
+
+    class Picky(MemoryStore):
+        async def append(self, run_id: str, records: Any, *, state: RunState, answer: Message | None = None) -> None:
+            if run_id in refused:
+                raise StoreFailed("The database failed.")
+            await super().append(run_id, records, state=state, answer=answer)
+
+    store, paced = Picky(), [Paced(), Paced()]
+
+    async def act(turn: Turn, emit: Emit) -> Result:
+        return await paced[int(turn.ask.message)](turn, emit)
+
+    async with Runs.open(store, Script(act), Settings()) as runs:
+        with anyio.fail_after(10):
+            first, second = [(await ask(runs, str(number), f"c{number}")).run_id for number in range(2)]
+            for run_id in (first, second):
+                await some(await runs.watch(run_id), 1)
+            refused.update((first, second))
+            for each in paced:
+                each.finish()
+            for run_id in (first, second):
+                await whole(runs, run_id)
+            refused.remove(second)
+            while (await store.run(second)).status is not RunStatus.FAILED:
+                await anyio.lowlevel.checkpoint()
+            refused.clear()
+
+
 async def test_an_ending_that_came_too_late_for_its_readers_is_not_kept_beside_the_one_they_saw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

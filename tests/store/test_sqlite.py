@@ -12,6 +12,7 @@ import pytest
 from agentic_fleet.errors import Conflict, StoreFailed
 from agentic_fleet.events import Record
 from agentic_fleet.store import IdempotencyKey
+from agentic_fleet.store.connection import savepoint
 from agentic_fleet.store.reader import open_reader
 from agentic_fleet.store.schema import MIGRATIONS
 from agentic_fleet.store.sqlite import open_sqlite
@@ -68,6 +69,19 @@ async def test_tokens_beside_other_work_share_its_transaction_and_do_not_spoil_i
     assert seen.count("COMMIT") == 1
     assert await file.store.steps("run") == {"a": b"one"}
     assert await file.store.events("run", after=0, limit=500) == records(1, 200)
+
+
+async def test_work_that_makes_do_without_a_transaction_leaves_none_open(file: OpenFile) -> None:
+    def cannot_be_committed(db: sqlite3.Connection) -> None:
+        with savepoint(db):
+            db.execute("PRAGMA defer_foreign_keys = ON")
+            db.execute("INSERT INTO events VALUES (1, 404, 1, x'')")
+
+    await start(file.store)
+    with pytest.raises(StoreFailed):
+        await file.writer.write(cannot_be_committed, whole=True)
+    await file.store.append_tokens([("run", records(1, 1))])
+    assert await file.store.events("run", after=0, limit=5) == records(1, 1)
 
 
 async def test_only_beginnings_and_endings_wait_for_the_disk(file: OpenFile) -> None:
