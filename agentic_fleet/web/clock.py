@@ -33,7 +33,7 @@ class Clock:
         return min(latest, self._since + (self._patience if self.sending else self._heartbeat))
 
     def look(self) -> Literal["stalled", "silent"] | None:
-        """What has come to pass. A peer is found to be stalled within twice the time that it has to take bytes."""
+        """What has come to pass."""
         now = anyio.current_time()
         if self.sending:
             return "stalled" if now >= self._since + self._patience else None

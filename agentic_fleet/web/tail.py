@@ -48,7 +48,7 @@ class Tail:
 
 class EventStream(EventSourceResponse):
     """Sends ready frames until they end, the client leaves, or the server does. A client that takes no bytes for
-    `send_timeout` is hung up on, at the latest after twice that time."""
+    `send_timeout` is hung up on."""
 
     def __init__(
         self,
