@@ -26,27 +26,7 @@ from agentic_fleet.testing import (
     watch,
 )
 from tests.faults.table import row
-
-TEAM = """
-[workflow]
-fast_agent = "helper"
-synthesis_agent = "helper"
-
-[agents.helper]
-skill = "help"
-description = "Helps."
-instructions = "Help."
-tools = ["ask_user", "note"]
-
-[agents.checker]
-skill = "checking"
-description = "Checks."
-instructions = "Check."
-
-[tools.note]
-function = "tests.notes:note"
-approval = true
-"""
+from tests.team import CHECKER, NOTE, helper_team
 
 
 @pytest.fixture
@@ -58,7 +38,7 @@ async def fake() -> AsyncIterator[ScriptedModel]:
 @pytest.fixture
 def team(tmp_path: Path) -> dict[str, str]:
     """Settings of a service whose helper may ask the user, and may take notes when a human approves."""
-    (tmp_path / "team.toml").write_text(TEAM)
+    (tmp_path / "team.toml").write_text(helper_team("ask_user", "note", more=CHECKER + NOTE))
     return {"FLEET_ROSTER": str(tmp_path / "team.toml"), "NOTES": str(tmp_path / "notes.txt")}
 
 

@@ -15,7 +15,8 @@ from agentic_fleet.settings import Settings
 from agentic_fleet.testing import Body, Reply, ScriptedModel, answer, collect, running_fleet
 from agentic_fleet.testing.fleet import APP
 from tests.collector import Collector, Span, collector
-from tests.test_people import TEAM, calls_tool
+from tests.team import CHECKER, NOTE, helper_team
+from tests.test_people import calls_tool
 
 SECRET = "the-word-of-the-user"
 RUNS = "POST /api/v1/conversations/{conversation_id}/runs"
@@ -30,7 +31,9 @@ def trace_of(collected: Collector, run: Span) -> set[tuple[str, ...]]:
 
 
 async def test_a_run_is_one_trace_from_its_request_to_its_tools_and_holds_no_words(tmp_path: Path) -> None:
-    (tmp_path / "team.toml").write_text(TEAM.replace("approval = true", ""))
+    (tmp_path / "team.toml").write_text(
+        helper_team("ask_user", "note", more=CHECKER + NOTE.replace("approval = true", ""))
+    )
     more = {"FLEET_ROSTER": str(tmp_path / "team.toml"), "NOTES": str(tmp_path / "notes.txt")}
     caller = "0af7651916cd43dd8448eb211c80319c"
     async with collector() as collected, ScriptedModel(calls_tool("note", text=SECRET)) as model:

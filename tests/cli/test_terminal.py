@@ -9,7 +9,8 @@ import pytest
 from agentic_fleet.testing import Fleet, Reply, ScriptedModel, running_fleet
 from agentic_fleet.testing.fleet import environment
 from tests.cli.terminal import CTRL_C, CTRL_D, terminal
-from tests.test_people import TEAM, calls_tool
+from tests.team import CHECKER, NOTE, helper_team
+from tests.test_people import calls_tool
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ async def fake() -> AsyncIterator[ScriptedModel]:
 @pytest.fixture
 async def fleet(tmp_path: Path, fake: ScriptedModel) -> AsyncIterator[Fleet]:
     """Its helper may ask the user, and may take notes when a human approves."""
-    (tmp_path / "team.toml").write_text(TEAM)
+    (tmp_path / "team.toml").write_text(helper_team("ask_user", "note", more=CHECKER + NOTE))
     environ = {"FLEET_ROSTER": str(tmp_path / "team.toml"), "NOTES": str(tmp_path / "notes.txt")}
     async with running_fleet(fake, home=tmp_path, environ=environ) as running:
         yield running

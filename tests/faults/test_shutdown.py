@@ -16,6 +16,7 @@ from agentic_fleet.testing.fleet import APP, environment
 from agentic_fleet.testing.process import Process
 from tests.faults.processes import metric, streams_are
 from tests.faults.table import row
+from tests.team import helper_team
 
 READERS = 20
 """Of each kind, for each of the five runs."""
@@ -67,25 +68,12 @@ def five(held: anyio.Event) -> Any:
     return reply
 
 
-TEAM = """
-[workflow]
-fast_agent = "helper"
-synthesis_agent = "helper"
-
-[agents.helper]
-skill = "help"
-description = "Helps."
-instructions = "Help."
-tools = ["ask_user"]
-"""
-
-
 @row(15, 28)
 async def test_of_200_readers_and_five_runs_each_has_its_end(tmp_path: Path, fake: ScriptedModel) -> None:
     """100 event streams, 100 sockets and one that watches nothing."""
     held = anyio.Event()
     fake.reply = five(held)
-    (tmp_path / "team.toml").write_text(TEAM, encoding="utf-8")
+    (tmp_path / "team.toml").write_text(helper_team("ask_user"), encoding="utf-8")
     tasks = ["finish one", "finish two", "ask me one", "ask me two", "go on for ever"]
     readers: list[tuple[str, Reader]] = []
     with anyio.fail_after(90):
@@ -165,16 +153,6 @@ async def test_a_second_signal_ends_it_at_once_whichever_they_are(fake: Scripted
 
 
 SLOW_START = """
-[workflow]
-fast_agent = "helper"
-synthesis_agent = "helper"
-
-[agents.helper]
-skill = "help"
-description = "Helps."
-instructions = "Help."
-tools = ["silent"]
-
 [tools.silent]
 command = ["sh", "-c", "touch STARTED; exec sleep 60"]
 """
@@ -199,6 +177,8 @@ def test_a_signal_while_it_starts_ends_it_without_a_trace(tmp_path: Path) -> Non
 
 def _begun(home: Path) -> Process:
     home.mkdir()
-    (home / "team.toml").write_text(SLOW_START.replace("STARTED", str(home / "started")), encoding="utf-8")
+    (home / "team.toml").write_text(
+        helper_team("silent", more=SLOW_START.replace("STARTED", str(home / "started"))), encoding="utf-8"
+    )
     settings = {"model": "scripted", "openai_base_url": "http://127.0.0.1:1/v1", "roster": home / "team.toml"}
     return Process((str(APP),), environment(home, settings))

@@ -13,18 +13,9 @@ from agentic_fleet.testing import Body, Event, Events, Fleet, Reply, Run, Script
 from agentic_fleet.testing import watch as watch_events
 from tests.faults.processes import until
 from tests.faults.table import row
+from tests.team import helper_team
 
-TEAM = """
-[workflow]
-fast_agent = "helper"
-synthesis_agent = "helper"
-
-[agents.helper]
-skill = "help"
-description = "Helps."
-instructions = "Help."
-tools = ["block", "cling"]
-
+TOOLS = """
 [tools.block]
 function = "tests.faults.tools:block"
 timeout = 600
@@ -60,7 +51,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    (tmp_path / "team.toml").write_text(TEAM, encoding="utf-8")
+    (tmp_path / "team.toml").write_text(helper_team("block", "cling", more=TOOLS), encoding="utf-8")
     return Place(tmp_path)
 
 

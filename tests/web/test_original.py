@@ -14,6 +14,7 @@ from agentic_fleet.testing import Body, Reply, ScriptedModel, answer, running_fl
 from agentic_fleet.turns import Emit, Result, Turn
 from tests import script
 from tests.script import Act, Paced, asking, question, token
+from tests.team import CHECKER, NOTE, helper_team
 from tests.web.original import KNOWN, SILENCE, Event, Page, check
 from tests.web.peer import chat
 from tests.web.site import Site, site, types
@@ -320,27 +321,6 @@ async def test_a_socket_takes_the_frames_of_the_original() -> None:
 
 # the whole team
 
-TEAM = """
-[workflow]
-fast_agent = "helper"
-synthesis_agent = "helper"
-
-[agents.helper]
-skill = "help"
-description = "Helps."
-instructions = "Help."
-tools = ["note"]
-
-[agents.checker]
-skill = "checking"
-description = "Checks."
-instructions = "Check."
-
-[tools.note]
-function = "tests.notes:note"
-approval = true
-"""
-
 
 def takes_notes(body: Body) -> Reply:
     if "response_format" in body:
@@ -352,7 +332,7 @@ def takes_notes(body: Body) -> Reply:
 
 
 async def test_the_page_shows_the_team_at_work_asks_for_approval_and_outlives_a_restart(tmp_path: Path) -> None:
-    (tmp_path / "team.toml").write_text(TEAM)
+    (tmp_path / "team.toml").write_text(helper_team("note", more=CHECKER + NOTE))
     async with ScriptedModel(takes_notes) as model:
         environ = {"NOTES": str(tmp_path / "notes.txt")}
         async with running_fleet(model, home=tmp_path, environ=environ, roster=tmp_path / "team.toml") as fleet:
