@@ -12,17 +12,7 @@ from agentic_fleet import context, jsontext
 from agentic_fleet.errors import Conflict, FleetError, StoreFailed, TimedOut, innermost
 from agentic_fleet.events import Record, StreamEvent, StreamEventType
 from agentic_fleet.runs.audience import Audience
-from agentic_fleet.runs.endings import (
-    CUT_SHORT,
-    DONE,
-    SUSPENDED,
-    Ending,
-    Reason,
-    completed,
-    number,
-    outcome,
-    stopped,
-)
+from agentic_fleet.runs.endings import CUT_SHORT, DONE, SUSPENDED, Ending, Reason, completed, number, outcome, stopped
 from agentic_fleet.runs.ferry import Ferry
 from agentic_fleet.runs.limits import Limits
 from agentic_fleet.runs.log import RunLog

@@ -1,6 +1,6 @@
 """The clock of one open stream: has nothing been said for too long, or does the peer take no bytes?
 
-A scope with a deadline around every wait and every send would be a third of what they cost. So the times are only
+A scope with a deadline around every wait and every send would add a tenth to what a token costs. So the times are only
 noted, and whoever listens to the peer looks at the clock now and then.
 """
 

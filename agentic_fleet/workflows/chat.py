@@ -78,8 +78,8 @@ class CompletionsChatClient(FunctionInvocationLayer, ChatMiddlewareLayer, ChatTe
 
 
 async def _updates(completions: Completions, body: dict[str, Any]) -> AsyncGenerator[ChatResponseUpdate, None]:
-    """The answer. When the part at hand hears it word by word, words alone wait here for what follows them: each
-    update costs as much as all else that is done about a token."""
+    """The answer. When the part at hand hears it word by word, words alone wait here for what follows them, because
+    the framework's work on each update is not small."""
     answer, hear = _Answer(completions.name), ears()
     async with aclosing(completions.stream(body)) as chunks:
         async for chunk in chunks:

@@ -1,7 +1,7 @@
 """What one agent says in its part of the work: told word by word as its model says it, and bounded.
 
-Words do not come through the agent's own stream: that would cost several times what everything else about them does.
-They are heard where they leave the model; the framework gets the same words later, many at once (chat.py).
+Words do not come through the agent's own stream, whose layers would add a quarter to what each of them costs. They are
+heard where they leave the model; the framework gets the same words later, many at once (chat.py).
 """
 
 from collections.abc import Iterator, Sequence
