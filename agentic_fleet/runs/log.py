@@ -27,7 +27,8 @@ class RunLog:
         self._store = store
         self._window: list[Record] = []  # the newest records, without gaps, ending at `last`
         self._bytes = 0
-        self._waiting: set[Change] = set()  # one for each reader that waits
+        self._changed = Change()
+        self._also: set[Change] = set()  # of those who wait for something else besides
 
     def publish(self, records: Sequence[Record]) -> None:
         """Show records that are already stored; they follow `last` without a gap."""
@@ -42,14 +43,17 @@ class RunLog:
         self.closed = True
         self._tell()
 
-    async def wait(self, after: int, change: Change) -> None:
-        """Return when there is something after `after`, or never will be, or somebody else has told `change`."""
-        if after >= self.last and not self.closed:
-            self._waiting.add(change)
-            try:
-                await change.wait()
-            finally:
-                self._waiting.discard(change)
+    async def wait(self, after: int, change: Change | None = None) -> None:
+        """Return when there is something after `after`, or never will be; or when somebody else has told `change`."""
+        if after < self.last or self.closed:
+            return
+        if change is None:
+            return await self._changed.wait()
+        self._also.add(change)
+        try:
+            await change.wait()
+        finally:
+            self._also.discard(change)
 
     async def read(self, after: int) -> Sequence[Record]:
         """The next records after `after`; `()` when there are none."""
@@ -69,7 +73,8 @@ class RunLog:
         del self._window[:drop]
 
     def _tell(self) -> None:
-        for change in self._waiting:
+        self._changed.tell()
+        for change in self._also:
             change.tell()
 
 

@@ -26,7 +26,6 @@ class Watch:
         self._state = state
         self._store = store
         self._audience = audience
-        self._change = Change()
 
     @property
     def state(self) -> RunState:
@@ -38,18 +37,14 @@ class Watch:
         """The run has ended and this reader has everything."""
         return self._log.closed and self.after >= self._log.last
 
-    async def next(self) -> Sequence[Record]:
-        """What is ready after the cursor, waiting until something is; `()` when the log has ended, or at a `nudge`.
-        Safe to cancel."""
-        await self._log.wait(self.after, self._change)
+    async def next(self, change: Change | None = None) -> Sequence[Record]:
+        """What is ready after the cursor, waiting until something is; `()` when the log has ended, or when somebody
+        tells `change` meanwhile. Safe to cancel."""
+        await self._log.wait(self.after, change)
         records = await self._log.read(self.after)
         if records:
             self.after = records[-1].seq
         return records
-
-    def nudge(self) -> None:
-        """Have whoever waits for `next` wait no longer."""
-        self._change.tell()
 
     async def done_read(self) -> None:
         """Say that `done` has been sent to somebody."""

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from agentic_fleet.connection import HANG_UP
 from agentic_fleet.events import Record
 from agentic_fleet.runs import Watch
+from agentic_fleet.runs.change import Change
 from agentic_fleet.settings import Settings
 from agentic_fleet.web.clock import Clock
 
@@ -25,25 +26,26 @@ class Tail:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._change = Change()
         self._silent = False
         self._leaving = False
 
     async def next(self) -> Sequence[Record] | None:
         """What is ready; None after a silence; `()` when nothing will follow."""
         self._silent = False
-        records = () if self._leaving else await self._watch.next()
+        records = () if self._leaving else await self._watch.next(self._change)
         return None if self._silent and not self._leaving and not records else records
 
     def silence(self) -> None:
         """There has been one."""
         self._silent = True
-        self._watch.nudge()
+        self._change.tell()
 
     def set(self) -> None:
         """The server is shutting down. The response takes this for an event and sets it: with a real one, each stream
         would need another task, that waits for it."""
         self._leaving = True
-        self._watch.nudge()
+        self._change.tell()
 
 
 class EventStream(EventSourceResponse):
