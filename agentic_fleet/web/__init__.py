@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import anyio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -12,6 +13,7 @@ from agentic_fleet.web.middleware import Cors, Gate, RequestId
 from agentic_fleet.web.parts import Parts, State, state_of
 from agentic_fleet.web.proxied import Proxied
 from agentic_fleet.web.routes import ROUTES
+from agentic_fleet.web.tail import listen_for_shutdown
 
 __all__ = ["Parts", "create_app"]
 
@@ -21,8 +23,13 @@ def create_app(open_parts: Callable[[], AbstractAsyncContextManager[Parts]]) -> 
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
-        async with open_parts() as parts:
-            yield state_of(parts)
+        async with open_parts() as parts, anyio.create_task_group() as tasks:
+            state = state_of(parts)
+            tasks.start_soon(listen_for_shutdown, state["streams"].leaving)
+            try:
+                yield state
+            finally:
+                tasks.cancel_scope.cancel("the service is closed")
 
     app = Starlette(
         routes=ROUTES,

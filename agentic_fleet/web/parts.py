@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypedDict, cast
 
+import anyio
 from starlette.requests import HTTPConnection
 
 from agentic_fleet import context
@@ -43,6 +44,7 @@ class Streams:
         self._limit = limit
         self._caller_limit = caller_limit
         self._open: Counter[str] = Counter()  # by caller
+        self.leaving = anyio.Event()  # the server is shutting down
 
     @property
     def open(self) -> int:

@@ -52,13 +52,15 @@ class ChatSSEHandler:
         self._head = RETRY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with streams_of(self._request).place():
+        streams = streams_of(self._request)
+        with streams.place():
             watch = await self._opening()
             if watch.over:  # tells EventSource to stop reconnecting
                 return await Response(status_code=204)(scope, receive, send)
             with watch:
                 tail = Tail(watch)
-                await EventStream(self._chunks(watch, tail), tail, self._settings)(scope, receive, send)
+                stream = EventStream(self._chunks(watch, tail), tail, self._settings, streams.leaving)
+                await stream(scope, receive, send)
 
     async def _chunks(self, watch: Watch, tail: Tail) -> AsyncIterator[bytes]:
         """The log as ready bytes. No scope is held over a `yield`."""

@@ -21,6 +21,13 @@ FAREWELL = 2.0
 """Seconds a stream gets to end properly when a server that owns the signals shuts down."""
 
 
+async def listen_for_shutdown(leaving: anyio.Event) -> None:
+    """Sets `leaving` when a server that owns the signals begins to shut down. One for all streams: the library's own,
+    one for each, would take a kilobyte of every quiet stream."""
+    await EventSourceResponse._listen_for_exit_signal()
+    leaving.set()
+
+
 class Tail:
     """One stream's."""
 
@@ -57,8 +64,10 @@ class EventStream(EventSourceResponse):
         chunks: AsyncIterator[bytes],
         tail: Tail,
         settings: Settings,
+        leaving: anyio.Event,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        """`leaving` is set when the server is shutting down."""
         super().__init__(
             chunks,
             headers={"Cache-Control": "no-cache, no-transform", **(headers or {})},
@@ -68,6 +77,7 @@ class EventStream(EventSourceResponse):
             shutdown_grace_period=FAREWELL,
         )
         self._tail = tail
+        self._leaving = leaving
         self._clock = Clock(settings)
         self._patience = settings.send_timeout
         self._stalled = anyio.CancelScope()
@@ -87,6 +97,9 @@ class EventStream(EventSourceResponse):
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
         await send(message)  # without a scope: the clock sees to it
+
+    async def _listen_for_exit_signal(self) -> None:  # type: ignore[override]  # the base's needs no object
+        await self._leaving.wait()
 
     async def _listen_for_disconnect(self, receive: Receive) -> None:
         while True:  # cancelled when the stream is through: `active` ends before the last send

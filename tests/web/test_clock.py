@@ -80,7 +80,8 @@ async def test_a_reader_that_is_slow_to_take_the_end_of_a_stream_gets_it() -> No
         await anyio.sleep_forever()
         raise AssertionError
 
-    stream = EventStream(chunks(), Nobody(), Settings(heartbeat=0.05, send_timeout=5))  # type: ignore[arg-type]  # all it needs
+    settings = Settings(heartbeat=0.05, send_timeout=5)
+    stream = EventStream(chunks(), Nobody(), settings, anyio.Event())  # type: ignore[arg-type]  # all it needs
     with anyio.fail_after(5):
         await stream({"type": "http", "method": "GET"}, receive, send)
     assert [message.get("more_body") for message in sent] == [None, True, False]

@@ -85,7 +85,8 @@ class Exchange:
     async def _stream(self, watch: Watch, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
         settings = self._parts.settings
         tail = Tail(watch)
-        stream = EventStream(self._chunks(watch, tail, dialect), tail, settings, _named(watch))
+        leaving = streams_of(self._request).leaving
+        stream = EventStream(self._chunks(watch, tail, dialect), tail, settings, leaving, _named(watch))
         await stream(scope, receive, send)
 
     async def _chunks(self, watch: Watch, tail: Tail, dialect: Dialect) -> AsyncIterator[bytes]:
