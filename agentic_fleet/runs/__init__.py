@@ -241,7 +241,8 @@ class Runs:
         new, question = asked(conversation_id, ask)
         state = await self._store.add_run(new, question, key=key, create=create, opening=opening)
         if state.run_id == new.run_id:
-            memory: Memory = DurableMemory(self._store, new.run_id) if ask.enable_checkpointing else TransientMemory()
+            durable = ask.enable_checkpointing
+            memory: Memory = DurableMemory(self._store, new.run_id, new=True) if durable else TransientMemory()
             turn = Turn(run_id=new.run_id, conversation_id=conversation_id, ask=ask, memory=memory, history=history)
             self._launch(state, turn)
         return state

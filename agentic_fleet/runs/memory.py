@@ -24,10 +24,11 @@ class DurableMemory:
     Methods raise StoreFailed; keeping something for a run that is gone (its conversation was dropped) raises NotFound.
     """
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: Store, run_id: str, *, new: bool = False) -> None:
+        """`new`: the run has only just been made, so that there is nothing to read."""
         self._store = store
         self._run_id = run_id
-        self._steps: dict[str, bytes] | None = None
+        self._steps: dict[str, bytes] | None = {} if new else None
         self._loading = anyio.Lock()
 
     async def keep_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -46,6 +47,8 @@ class DurableMemory:
             steps[key] = value
 
     async def _loaded(self) -> dict[str, bytes]:
+        if self._steps is not None:
+            return self._steps
         async with self._loading:
             if self._steps is None:
                 self._steps = await self._store.steps(self._run_id)

@@ -31,7 +31,7 @@ from agentic_fleet.workflows.checkpoints import WORKFLOW, RunCheckpoints, unread
 from agentic_fleet.workflows.decisions import Decisions
 from agentic_fleet.workflows.desk import Paused
 from agentic_fleet.workflows.lm import configure_dspy
-from agentic_fleet.workflows.mapping import map_workflow_event
+from agentic_fleet.workflows.mapping import UNHEARD, map_workflow_event
 from agentic_fleet.workflows.messages import Begun
 from agentic_fleet.workflows.models import Model
 from agentic_fleet.workflows.modes import Shift
@@ -139,7 +139,7 @@ class Fleet:
         start = {"checkpoint_id": turn.checkpoint.checkpoint_id} if turn.checkpoint else {"message": Begun()}
         result: Result | None = None
         unsaved = False
-        async with framework.owned_events(graph, **start, checkpoint_storage=checkpoints) as events:
+        async with framework.owned_events(graph, **start, checkpoint_storage=checkpoints, unheard=UNHEARD) as events:
             async for event in events:
                 if event.type == "output":
                     result = event.data

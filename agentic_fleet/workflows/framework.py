@@ -7,7 +7,7 @@ scope reaches, pulls the events; it is cancelled exactly once and awaited under 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -50,10 +50,12 @@ async def owned_events(
     *,
     checkpoint_id: str | None = None,
     checkpoint_storage: CheckpointStorage | None = None,
+    unheard: Collection[str] = (),
 ) -> AsyncGenerator[AsyncIterator[WorkflowEvent[Any]]]:
     """Run `workflow` for the block, which sees its events; leaving the block, however, ends the run.
 
-    It starts with `message`, or where `checkpoint_id` says.
+    It starts with `message`, or where `checkpoint_id` says. Events of the types `unheard` are left out: to hand one
+    over takes two turns of the loop, and most say only how the graph is run.
 
     The framework moves on only when the consumer asks for the next event. So a slow consumer slows the workflow, and
     every event of a superstep has been handled before the next superstep starts: what executors emit by themselves
@@ -65,7 +67,7 @@ async def owned_events(
     def start() -> ResponseStream[WorkflowEvent[Any], Any]:
         return workflow.run(message, stream=True, checkpoint_id=checkpoint_id, checkpoint_storage=checkpoint_storage)
 
-    task = asyncio.create_task(_pump(start, events), name="workflow")
+    task = asyncio.create_task(_pump(start, events, unheard), name="workflow")
     try:
         yield events
     finally:
@@ -102,12 +104,15 @@ class _Events(AsyncIterator[WorkflowEvent[Any]]):
         return event
 
 
-async def _pump(start: Callable[[], ResponseStream[WorkflowEvent[Any], Any]], events: _Events) -> None:
+async def _pump(
+    start: Callable[[], ResponseStream[WorkflowEvent[Any], Any]], events: _Events, unheard: Collection[str]
+) -> None:
     error: Exception | None = RuntimeError("The workflow was cancelled from within.")
     try:
         async with start() as stream:
             async for event in stream:
-                await events.offer(event)
+                if event.type not in unheard:
+                    await events.offer(event)
         error = None
     except Exception as raised:  # handed over: the consumer raises it
         error = raised

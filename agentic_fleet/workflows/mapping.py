@@ -175,6 +175,22 @@ def _plain(value: Any) -> Any:
             return value.to_dict() if hasattr(value, "to_dict") else str(value)
 
 
+UNHEARD = frozenset(
+    {
+        "started",
+        "superstep_started",
+        "superstep_completed",
+        "executor_invoked",  # carries whole conversations
+        "executor_completed",
+        "executor_bypassed",
+        "executor_failed",  # the exception itself follows
+        "failed",
+        "request_info",  # a run asks its human by itself, when a workflow pauses
+        "warning",
+        "error",
+    }
+)
+"""Types that map to nothing."""
 HANDLERS: Mapping[str, Callable[[Event, str], Mapped]] = {
     PHASE: _phase,
     REFINEMENT: _refinement,
@@ -185,20 +201,5 @@ HANDLERS: Mapping[str, Callable[[Event, str], Mapped]] = {
     "group_chat": _group_chat,
     "handoff_sent": _handoff,
     "magentic_orchestrator": _magentic,
-    **dict.fromkeys(
-        (
-            "started",
-            "superstep_started",
-            "superstep_completed",
-            "executor_invoked",  # carries whole conversations
-            "executor_completed",
-            "executor_bypassed",
-            "executor_failed",  # the exception itself follows
-            "failed",
-            "request_info",  # a run asks its human by itself, when a workflow pauses
-            "warning",
-            "error",
-        ),
-        _nothing,
-    ),
+    **dict.fromkeys(UNHEARD, _nothing),
 }

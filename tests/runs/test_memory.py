@@ -36,6 +36,20 @@ async def memory(request: pytest.FixtureRequest, open_store: OpenStore) -> Async
         yield DurableMemory(store, "run") if request.param == "durable" else TransientMemory()
 
 
+async def test_a_new_runs_memory_asks_the_store_for_nothing_and_keeps_all_the_same() -> None:
+    class Asked(MemoryStore):
+        async def steps(self, run_id: str) -> dict[str, bytes]:
+            raise AssertionError("there is nothing to read")
+
+    store = Asked()
+    await start(store)
+    memory = DurableMemory(store, "run", new=True)
+    assert await memory.step("a") is None
+    await memory.keep_step("a", b"one")
+    assert await memory.step("a") == b"one"
+    assert await MemoryStore.steps(store, "run") == {"a": b"one"}
+
+
 async def test_a_step_comes_back_under_its_key(memory: Memory) -> None:
     assert await memory.step("a") is None
     await memory.keep_step("a", b"\x00one")

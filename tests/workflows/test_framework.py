@@ -22,6 +22,7 @@ from opentelemetry import trace
 from agentic_fleet.errors import BadSetting
 from agentic_fleet.workflows import framework
 from agentic_fleet.workflows.framework import check_versions, owned_events, prepare
+from agentic_fleet.workflows.mapping import UNHEARD
 from tests.faults.table import row
 
 
@@ -94,11 +95,12 @@ def chain(*stages: Executor, name: str | None = None) -> Workflow:
     return (builder.add_chain(list(stages)) if len(stages) > 1 else builder).build()
 
 
-async def test_all_events_of_a_stage_are_handled_before_the_next_stage_starts() -> None:
+@pytest.mark.parametrize("unheard", [frozenset(), UNHEARD], ids=["all heard", "some unheard"])
+async def test_all_events_of_a_stage_are_handled_before_the_next_stage_starts(unheard: frozenset[str]) -> None:
     notes: list[str] = []
     stages = [Stage(id, notes) for id in "123"]
     with anyio.fail_after(5):
-        async with owned_events(chain(*stages), Step(0)) as events:
+        async with owned_events(chain(*stages), Step(0), unheard=unheard) as events:
             async for event in events:
                 if str(event.type) == "phase":
                     for _ in range(20):  # every chance for the workflow to run ahead
@@ -106,6 +108,15 @@ async def test_all_events_of_a_stage_are_handled_before_the_next_stage_starts() 
                     notes.append(f"{event.data} seen")
     expected = [[f"{id} works", f"{id}a seen", f"{id}b seen"] for id in "123"]
     assert notes == [note for stage in expected for note in stage]
+
+
+async def test_unheard_types_are_left_out_and_nothing_else() -> None:
+    heard: dict[bool, list[str]] = {}
+    for all in (True, False):
+        async with owned_events(chain(Stage("1", [])), Step(0), unheard=() if all else UNHEARD) as events:
+            heard[all] = [str(event.type) async for event in events]
+    assert heard[False] == [type for type in heard[True] if type not in UNHEARD]
+    assert len(heard[False]) < len(heard[True])
 
 
 async def test_a_workflow_starts_at_a_checkpoint_that_another_instance_has_left() -> None:
