@@ -51,8 +51,9 @@ class Inbox:
         return self._emptied()
 
     def board(self) -> list[StreamEvent]:
-        """For the ferry: the words that wait, if it is its turn. It must `land` them."""
-        if self._recording or self._crossing or not self._mere_words:
+        """For the ferry: the words that wait, if it is its turn. It must `land` them. None after a failure: they would
+        stand behind a gap."""
+        if self._recording or self._crossing or self._failure or not self._mere_words:
             return []
         self._crossing = bool(self._events)
         return self._emptied()

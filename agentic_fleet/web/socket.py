@@ -227,7 +227,6 @@ class ChatWebSocketHandler:
         already."""
         while self._clock.sending:
             await self._sent.wait()
-        self._clock.begin()
         try:
             for frame in frames:
                 self._clock.begin()

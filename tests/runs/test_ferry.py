@@ -9,6 +9,7 @@ import pytest
 from agentic_fleet.errors import FleetError, NotFound, StoreFailed, StoreUnavailable
 from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.runs import Runs
+from agentic_fleet.runs.inbox import Inbox
 from agentic_fleet.settings import Settings
 from agentic_fleet.store.memory import MemoryStore
 from agentic_fleet.turns import Ask, Emit, Result, RunState, RunStatus, Turn
@@ -51,6 +52,10 @@ class Stage:
             await some(await runs.watch(ids[-1]), 1)
         return ids
 
+    def say(self, word: str, *names: str) -> None:
+        for name in names:
+            self.acts[name].step(word)
+
 
 async def test_the_first_words_cross_at_once_and_those_soon_after_wait_for_others(
     monkeypatch: pytest.MonkeyPatch,
@@ -62,8 +67,7 @@ async def test_the_first_words_cross_at_once_and_those_soon_after_wait_for_other
             ids = await stage.begin(runs, "a", "b", "c")
             stage.acts["a"].step("first")
             await some(await runs.watch(ids[0], 1), 1)
-            for name in "abc":
-                stage.acts[name].step("second")
+            stage.say("second", *"abc")
             await anyio.wait_all_tasks_blocked()
             assert store.crossings == [[ids[0]]]
             for name in "abc":
@@ -78,8 +82,7 @@ async def test_words_of_all_runs_cross_together(monkeypatch: pytest.MonkeyPatch)
     async with Runs.open(store, Script(stage.act), Settings()) as runs:
         with anyio.fail_after(5):
             ids = await stage.begin(runs, "a", "b", "c")
-            for name in "abc":
-                stage.acts[name].step("word")
+            stage.say("word", *"abc")
             for run_id in ids:
                 await some(await runs.watch(run_id, 1), 1)
     assert store.crossings == [ids]
@@ -107,8 +110,7 @@ async def test_words_that_cannot_be_kept_end_their_run_and_no_other() -> None:
         with anyio.fail_after(5):
             good, bad = await stage.begin(runs, "good", "bad")
             store.refused = bad
-            for name in ("good", "bad"):
-                stage.acts[name].step("word")
+            stage.say("word", "good", "bad")
             await stage.acts["bad"].left.wait()  # the workflow is stopped at once: nothing of it could be kept
             ended = await whole(runs, bad)
             assert types(ended) == ["connected", "error", "done"]
@@ -124,8 +126,7 @@ async def test_words_of_a_run_that_is_gone_are_no_failure() -> None:
         with anyio.fail_after(5):
             good, gone = await stage.begin(runs, "good", "gone")
             store.refused = gone
-            for name in ("good", "gone"):
-                stage.acts[name].step("word")
+            stage.say("word", "good", "gone")
             assert [text(await some(await runs.watch(run_id, 1), 1)) for run_id in (good, gone)] == ["word", "word"]
 
 
@@ -137,8 +138,7 @@ async def test_a_store_that_keeps_nothing_now_is_not_asked_again_for_each_run() 
         with anyio.fail_after(5):
             ids = await stage.begin(runs, "a", "b", "c")
             store.refused = ids[0]
-            for name in "abc":
-                stage.acts[name].step("word")
+            stage.say("word", *"abc")
             ended = [await whole(runs, run_id) for run_id in ids]
     assert [events[-2]["error"] for events in ended] == ["The disk is full."] * 3
     assert store.asked == 1
@@ -160,8 +160,7 @@ async def test_words_that_were_kept_are_shown_though_those_of_others_take_for_ev
         with anyio.fail_after(5):
             good, stuck = await stage.begin(runs, "good", "stuck")
             store.refused = stuck
-            for name in ("good", "stuck"):
-                stage.acts[name].step("word")
+            stage.say("word", "good", "stuck")
             assert (await whole(runs, stuck))[-2]["error"] == "The store did not answer."
             stage.acts["good"].finish()
             assert text(await whole(runs, good)) == "word"
@@ -180,8 +179,7 @@ async def test_a_store_that_never_answers_ends_the_runs_whose_words_it_has(monke
     async with Runs.open(Deaf(), Script(stage.act), Settings()) as runs:
         with anyio.fail_after(5):
             ids = await stage.begin(runs, "a", "b")
-            for name in "ab":
-                stage.acts[name].step("word")
+            stage.say("word", *"ab")
             for run_id in ids:
                 ended = await whole(runs, run_id)
                 assert types(ended) == ["connected", "error", "done"]
@@ -237,3 +235,14 @@ async def test_words_and_other_events_of_several_agents_keep_their_order(
             events = await whole(runs, (await ask(runs, "go", "c1")).run_id)
     said = [event.get("delta") or event.get("message") for event in events[1:-2]]
     assert said == emitted
+
+
+async def test_after_a_failure_nothing_boards_that_would_stand_behind_a_gap() -> None:
+    inbox = Inbox(10, lambda: None)
+    await inbox.put(token("lost"), word=True)
+    assert len(inbox.board()) == 1
+    await inbox.put(token("after"), word=True)
+    inbox.land(StoreFailed("The database failed."))
+    assert inbox.board() == []
+    with pytest.raises(StoreFailed):
+        await inbox.take()
