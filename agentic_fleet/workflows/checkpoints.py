@@ -1,104 +1,76 @@
-"""Agent Framework's checkpoints, kept in the memory of the run they belong to.
+"""Where a run can go on from: before each phase, the message that the phase is given, in the memory of the run.
 
-The framework pickles what it cannot write as JSON. A body is therefore read by its restricted decoder only, which makes
-nothing but the framework's own classes and those registered with `register_checkpoint_type` (messages.py does).
+Phases keep nothing between messages, so the message is all there is to keep. The framework's own checkpoints hold the
+same, but as a pickle, after several deep copies of every executor's empty state: an eighth of the CPU of a short run.
 """
 
-from typing import Any, ClassVar, Protocol
+import logging
 
 import msgspec
-from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
-
-# the one encoding that keeps a graph's messages; the framework has no public name for it
-from agent_framework._workflows._checkpoint_encoding import decode_checkpoint_value, encode_checkpoint_value
 
 from agentic_fleet import jsontext
+from agentic_fleet.conversations import new_id
 from agentic_fleet.errors import CheckpointUnreadable, FleetError
-from agentic_fleet.events import now
-from agentic_fleet.turns import Checkpoint, Memory
+from agentic_fleet.events import StreamEvent, StreamEventType, now
+from agentic_fleet.turns import Checkpoint, Emit, Turn
+from agentic_fleet.workflows.messages import Begun, Message
 
-WORKFLOW = "fleet/1"
-"""The graph's name and the version of what its checkpoints hold: raise it when a message or a phase changes."""
+FORMAT = "fleet/2"
+"""The version of what a checkpoint holds: raise it when a message or a phase changes."""
 
 _OLD = "This checkpoint was made by another version of the service: the run cannot go on from it."
 _DAMAGED = "This checkpoint is damaged: the run cannot go on from it."
+_UNSAVED = StreamEvent(
+    type=StreamEventType.ORCHESTRATOR_MESSAGE,
+    kind="progress",
+    message="A checkpoint could not be saved: if this run is stopped, it goes on from an earlier one.",
+)
+
+logger = logging.getLogger(__name__)
 
 
-class Message(Protocol):
-    """What passes from phase to phase."""
-
-    phase: ClassVar[str]  # the one it is for
+class _Named(msgspec.Struct, frozen=True, kw_only=True):
+    format: str = ""
 
 
-class RunCheckpoints:
-    """The framework's `CheckpointStorage` for one run.
+class _Body(_Named, frozen=True, kw_only=True):
+    message: Message
 
-    `failed` is what kept the last save from being done, and None when it was done: the framework goes on regardless.
-    """
 
-    def __init__(self, memory: Memory) -> None:
-        self.failed: Exception | None = None
-        self._memory = memory
+class Checkpoints:
+    """Those of one turn. It owns nothing: what is kept is the memory's."""
 
-    async def save(self, checkpoint: WorkflowCheckpoint) -> str:
-        """Keep it, unless nothing is in flight: then the run is over. Refuses what could not be loaded."""
+    def __init__(self, turn: Turn, emit: Emit) -> None:
+        self._memory = turn.memory
+        self._emit = emit
+        self._stands_at_one = turn.checkpoint is not None
+        self._told = False
+
+    async def keep(self, message: Message) -> None:
+        """A phase begins with `message`. When it cannot be kept, readers are told so once, and the run goes on."""
+        if self._stands_at_one:
+            self._stands_at_one = False
+            return
+        body = jsontext.encode(_Body(format=FORMAT, message=message))
+        kept = Checkpoint(checkpoint_id=new_id(), phase=message.phase, at=now(), body=body)
         try:
-            if phase := _next_phase(checkpoint):
-                body = jsontext.encode(encode_checkpoint_value(checkpoint.to_dict()))
-                _decoded(body)
-                kept = Checkpoint(checkpoint_id=checkpoint.checkpoint_id, phase=phase, at=now(), body=body)
-                await self._memory.keep_checkpoint(kept)
-        except Exception as error:  # whatever it is, the framework drops it with a warning
-            self.failed = error
-            raise
-        self.failed = None
-        return checkpoint.checkpoint_id
-
-    async def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
-        """Raises CheckpointUnreadable when it is damaged, another version's, or not this run's."""
-        for kept in await self._memory.checkpoints():
-            if kept.checkpoint_id == checkpoint_id:
-                return _decoded(kept.body)
-        raise CheckpointUnreadable("This run has no such checkpoint.")
-
-    async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
-        found = [_decoded(kept.body) for kept in await self._memory.checkpoints()]
-        return [checkpoint for checkpoint in found if checkpoint.workflow_name == workflow_name]
-
-    async def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
-        return [checkpoint.checkpoint_id for checkpoint in await self.list_checkpoints(workflow_name=workflow_name)]
-
-    async def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
-        return next(reversed(await self.list_checkpoints(workflow_name=workflow_name)), None)
-
-    async def delete(self, checkpoint_id: str) -> bool:
-        """A run's memory is forgotten as a whole: nothing is deleted here."""
-        return False
+            await self._memory.keep_checkpoint(kept)
+        except FleetError as error:
+            if not self._told:
+                self._told = True
+                logger.error("a checkpoint was not saved: %s", type(error).__name__)
+                await self._emit(_UNSAVED)
 
 
-def unreadable(error: WorkflowCheckpointException) -> FleetError:
-    """What the framework found wrong while it restored a checkpoint, for a client; or that the store failed."""
-    cause: BaseException | None = error
-    while cause:
-        if isinstance(cause, FleetError):
-            return cause
-        cause = cause.__cause__
-    return CheckpointUnreadable(_DAMAGED)
+def beginning(turn: Turn) -> Message:
+    """What the turn's first phase is given. CheckpointUnreadable for a checkpoint that will not do."""
+    return _read(turn.checkpoint.body) if turn.checkpoint else Begun()
 
 
-def _next_phase(checkpoint: WorkflowCheckpoint) -> str | None:
-    """The phase that the message in flight is for; there is one at most. AttributeError, TypeError: it is none."""
-    messages: list[Message] = [message.data for sent in checkpoint.messages.values() for message in sent]
-    return messages[0].phase if messages else None
-
-
-def _decoded(body: bytes) -> WorkflowCheckpoint:
+def _read(body: bytes) -> Message:
     try:
-        raw = msgspec.json.decode(body, type=dict[str, Any])
-        if raw.get("workflow_name") != WORKFLOW:
+        if msgspec.json.decode(body, type=_Named).format != FORMAT:
             raise CheckpointUnreadable(_OLD)
-        checkpoint = WorkflowCheckpoint.from_dict(decode_checkpoint_value(raw, allowed_types=frozenset()))
-        _next_phase(checkpoint)
-    except (msgspec.DecodeError, UnicodeDecodeError, WorkflowCheckpointException, AttributeError, TypeError) as error:
+        return msgspec.json.decode(body, type=_Body).message
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CheckpointUnreadable(_DAMAGED) from error
-    return checkpoint

@@ -4,7 +4,6 @@ What all runs share (agents, decision programs, roster, tools) is stateless; wha
 that is built for it and thrown away after it. Phases are workflow events; tokens go straight from the agents to `emit`.
 """
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,26 +12,22 @@ from typing import Any
 import anyio
 from agent_framework import (
     Agent,
-    Executor,
     MiddlewareFailure,
     Workflow,
     WorkflowBuilder,
-    WorkflowCheckpointException,
     WorkflowEvent,
 )
 
 from agentic_fleet.about import Check
-from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.settings import Settings
 from agentic_fleet.turns import Emit, Pause, Result, Turn
 from agentic_fleet.workflows import framework
 from agentic_fleet.workflows.agents import Roster, build_team, load_roster
-from agentic_fleet.workflows.checkpoints import WORKFLOW, RunCheckpoints, unreadable
+from agentic_fleet.workflows.checkpoints import Checkpoints, beginning
 from agentic_fleet.workflows.decisions import Decisions
 from agentic_fleet.workflows.desk import Paused
 from agentic_fleet.workflows.lm import configure_dspy
 from agentic_fleet.workflows.mapping import UNHEARD, map_workflow_event
-from agentic_fleet.workflows.messages import Begun
 from agentic_fleet.workflows.models import Model
 from agentic_fleet.workflows.modes import Shift
 from agentic_fleet.workflows.phases import Analysis, Execution, Progress, Quality, Routing
@@ -42,18 +37,10 @@ from agentic_fleet.workflows.shelf import Programs, Shelf, packaged, trained
 from agentic_fleet.workflows.spending import counted
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
 
-logger = logging.getLogger(__name__)
-
 PROGRAMS = "cache/dspy"
 """Where below the home folder optimised decision programs are kept."""
 _VERSION = "programs"
 """The step of a run's memory that says which version of them it began with."""
-
-_UNSAVED = StreamEvent(
-    type=StreamEventType.ORCHESTRATOR_MESSAGE,
-    kind="progress",
-    message="A checkpoint could not be saved: if this run is stopped, it goes on from an earlier one.",
-)
 
 
 @asynccontextmanager
@@ -127,26 +114,18 @@ class Fleet:
             return result if turn.checkpoint else replace(result, usage=spending.sum)
         except Paused as paused:
             return Pause(requests=paused.requests)
-        except WorkflowCheckpointException as error:
-            raise unreadable(error) from error
         except MiddlewareFailure as failure:  # how a tool's gate says that its own work failed
             raise failure.__cause__ or failure from None
 
     async def _carry_out(self, turn: Turn, emit: Emit) -> Result:
         shift = Shift(team=self._team, bounds=self.roster.bounds, turn=turn, emit=emit, takes_effort=self._takes_effort)
-        checkpoints = RunCheckpoints(turn.memory)
-        graph = _graph(self.roster, self.decisions.using(await self._programs(turn)), shift)
-        start = {"checkpoint_id": turn.checkpoint.checkpoint_id} if turn.checkpoint else {"message": Begun()}
+        phases = (self.decisions.using(await self._programs(turn)), shift, Checkpoints(turn, emit))
+        first = beginning(turn)
         result: Result | None = None
-        unsaved = False
-        async with framework.owned_events(graph, **start, checkpoint_storage=checkpoints, unheard=UNHEARD) as events:
+        async with framework.owned_events(_graph(phases, first.phase), first, unheard=UNHEARD) as events:
             async for event in events:
                 if event.type == "output":
                     result = event.data
-                if checkpoints.failed and not unsaved:
-                    unsaved = True
-                    logger.error("a checkpoint was not saved: %s", type(checkpoints.failed).__name__)
-                    await emit(_UNSAVED)
                 if event.type != "status" or not _goes_on(turn):
                     await _tell(event, emit)
         if result is None:  # the framework drops a message that no executor takes, without a word
@@ -177,14 +156,11 @@ async def _tell(event: WorkflowEvent[Any], emit: Emit) -> None:
         await emit(each)
 
 
-def _graph(roster: Roster, decisions: Decisions, shift: Shift) -> Workflow:
-    """One turn's graph; building it costs less than a millisecond."""
-    phases: list[Executor] = [
-        Analysis(decisions, shift),
-        Routing(decisions, shift),
-        execution := Execution(decisions, shift),
-        Progress(decisions, shift),
-        quality := Quality(decisions, roster.bounds, refines=shift.turn.ask.refine),
-    ]
-    builder = WorkflowBuilder(start_executor=phases[0], name=WORKFLOW, output_from=[quality]).add_chain(phases)
+def _graph(kit: tuple[Decisions, Shift, Checkpoints], first: str) -> Workflow:
+    """One turn's graph, with that phase first and without those that are never reached from there."""
+    execution, quality = Execution(*kit), Quality(*kit)
+    phases = [Analysis(*kit), Routing(*kit), execution, Progress(*kit), quality]
+    start = next(phase for phase in phases if phase.id == first)
+    chain = phases[phases.index(start) :] if start in phases[:2] else phases[2:]
+    builder = WorkflowBuilder(start_executor=start, name="fleet", output_from=[quality]).add_chain(chain)
     return builder.add_edge(quality, execution).add_edge(execution, quality).build()

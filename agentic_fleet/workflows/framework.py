@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 import anyio
-from agent_framework import CheckpointStorage, ResponseStream, Workflow, WorkflowEvent
+from agent_framework import ResponseStream, Workflow, WorkflowEvent
 from agent_framework.observability import OBSERVABILITY_SETTINGS
 from opentelemetry import trace
 
@@ -46,16 +46,14 @@ def check_versions(installed: str) -> None:
 @asynccontextmanager
 async def owned_events(
     workflow: Workflow,
-    message: Any = None,
+    message: Any,
     *,
-    checkpoint_id: str | None = None,
-    checkpoint_storage: CheckpointStorage | None = None,
     unheard: Collection[str] = (),
 ) -> AsyncGenerator[AsyncIterator[WorkflowEvent[Any]]]:
     """Run `workflow` for the block, which sees its events; leaving the block, however, ends the run.
 
-    It starts with `message`, or where `checkpoint_id` says. Events of the types `unheard` are left out: to hand one
-    over takes two turns of the loop, and most say only how the graph is run.
+    It starts with `message`. Events of the types `unheard` are left out: to hand one over takes two turns of the loop,
+    and most say only how the graph is run.
 
     The framework moves on only when the consumer asks for the next event. So a slow consumer slows the workflow, and
     every event of a superstep has been handled before the next superstep starts: what executors emit by themselves
@@ -65,7 +63,7 @@ async def owned_events(
     events = _Events()
 
     def start() -> ResponseStream[WorkflowEvent[Any], Any]:
-        return workflow.run(message, stream=True, checkpoint_id=checkpoint_id, checkpoint_storage=checkpoint_storage)
+        return workflow.run(message, stream=True)
 
     task = asyncio.create_task(_pump(start, events, unheard), name="workflow")
     try:

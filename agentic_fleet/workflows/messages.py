@@ -1,38 +1,39 @@
-"""What passes between the phases: plain data, because the framework copies it deeply and checkpoints hold it.
+"""What passes between the phases: plain data, because checkpoints hold it as JSON.
 
-Each message names the phase it is for. Whoever changes one raises checkpoints.WORKFLOW.
+Each message names the phase it is for. Whoever changes one raises checkpoints.FORMAT.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from agent_framework import register_checkpoint_type
+import msgspec
 
 from agentic_fleet.workflows.modes import Answer
 from agentic_fleet.workflows.plans import Assessment, Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    def __deepcopy__(self, _: object) -> Self:
+        """The framework copies whatever passes; but nobody changes a message, nor what is in it."""
+        return self
+
+
+class Begun(_Message, frozen=True):
     phase: ClassVar[str] = "analysis"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Analysed:
+class Analysed(_Message, frozen=True):
     phase: ClassVar[str] = "routing"
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An answer, and how good it is."""
 
     answer: Answer
     assessment: Assessment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routed:
+class Routed(_Message, frozen=True):
     """`best` of the rounds so far is what this one is to improve."""
 
     phase: ClassVar[str] = "execution"
@@ -41,27 +42,23 @@ class Routed:
     best: Draft | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worked:
+class Worked(_Message, frozen=True):
     phase: ClassVar[str] = "progress"
     task: Routed
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessed:
+class Assessed(_Message, frozen=True):
     phase: ClassVar[str] = "quality"
     task: Routed
     draft: Draft
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(_Message, frozen=True):
     """A refinement came to nothing: the answer before it stands."""
 
     phase: ClassVar[str] = "quality"
     best: Draft
 
 
-for _kind in (Begun, Analysed, Draft, Routed, Worked, Assessed, Settled, Plan, Answer, Assessment):
-    register_checkpoint_type(_kind)
+Message = Begun | Analysed | Routed | Worked | Assessed | Settled

@@ -1,7 +1,7 @@
 """The five phases as executors of one graph: analysis -> routing -> execution -> progress -> quality (-> execution).
 
-A phase ends with a message to the next one, and there the framework makes a checkpoint. A phase that pauses or is
-stopped has sent none: it is carried out again, and finds in the journal what it had done.
+A phase begins with a checkpoint and ends with a message to the next one. A phase that pauses or is stopped has sent
+none: it is carried out again, and finds in the journal what it had done.
 """
 
 import logging
@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any
 
 import anyio
+import msgspec
 from agent_framework import Executor, WorkflowContext, WorkflowEvent, handler
 
 from agentic_fleet.errors import CheckpointUnreadable, ModelFailed, TimedOut
 from agentic_fleet.turns import Result
-from agentic_fleet.workflows.agents import Bounds
 from agentic_fleet.workflows.approval import approved
+from agentic_fleet.workflows.checkpoints import Checkpoints
 from agentic_fleet.workflows.cues import spoken
 from agentic_fleet.workflows.decisions import Decisions
 from agentic_fleet.workflows.desk import Desk, at
@@ -37,15 +38,18 @@ _PROGRESS: Mapping[str, str] = {
 }
 
 
-class Analysis(Executor):
+class _Phase(Executor):
+    def __init__(self, decisions: Decisions, shift: Shift, checkpoints: Checkpoints) -> None:
+        super().__init__(type(self).__name__.lower())
+        self._decisions, self._shift, self._checkpoints = decisions, shift, checkpoints
+
+
+class Analysis(_Phase):
     """How hard is it, and what does it call for? One decision makes the whole plan; routing shows the rest of it."""
 
-    def __init__(self, decisions: Decisions, shift: Shift) -> None:
-        super().__init__("analysis")
-        self._decisions, self._shift = decisions, shift
-
     @handler
-    async def analyse(self, _: Begun, context: WorkflowContext[Analysed]) -> None:
+    async def analyse(self, message: Begun, context: WorkflowContext[Analysed]) -> None:
+        await self._checkpoints.keep(message)
         with phase(self._shift, "analysis") as desk:
             plan = await self._decisions.plan(self._shift.turn.ask, self._shift.turn.history)
         data = {
@@ -60,15 +64,12 @@ class Analysis(Executor):
         await context.send_message(Analysed(plan=plan))
 
 
-class Routing(Executor):
+class Routing(_Phase):
     """Who does it, and how? A human has the last word, when the ask wants one."""
-
-    def __init__(self, decisions: Decisions, shift: Shift) -> None:
-        super().__init__("routing")
-        self._decisions, self._shift = decisions, shift
 
     @handler
     async def route(self, message: Analysed, context: WorkflowContext[Routed]) -> None:
+        await self._checkpoints.keep(message)
         plan, turn = message.plan, self._shift.turn
         spent: dict[str, Any] = {}
         if turn.ask.require_plan_approval:
@@ -91,26 +92,18 @@ class Routing(Executor):
         await context.send_message(Routed(plan=plan))
 
 
-class Execution(Executor):
+class Execution(_Phase):
     """The work itself."""
-
-    def __init__(self, decisions: Decisions, shift: Shift) -> None:
-        super().__init__("execution")
-        self._shift = shift
-        self._ways: Mapping[Work, Callable[[Shift, Plan], Awaitable[Answer]]] = {
-            **MODES,
-            "handoff": handoff,
-            "discussion": partial(discussion, chair=decisions.next_speaker),
-        }
 
     @handler
     async def carry_out(self, message: Routed, context: WorkflowContext[Worked | Settled]) -> None:
+        await self._checkpoints.keep(message)
         if not self._shift.team.keys() >= set(message.plan.agents):
             raise CheckpointUnreadable("The team has changed since this checkpoint was made: begin with another one.")
         shift = _refining(self._shift, message.best) if message.best else self._shift
         try:
             with phase(self._shift, "execution", message.round) as desk:
-                answer = await self._ways[message.plan.mode](shift, message.plan)
+                answer = await self._way(message.plan.mode)(shift, message.plan)
         except (ModelFailed, TimedOut) as error:
             if message.best is None:
                 raise
@@ -128,16 +121,18 @@ class Execution(Executor):
             await _announce(context, "execution", f"{spoken(answer.agents).capitalize()} finished.", data)
             await context.send_message(Worked(task=message, answer=answer))
 
+    def _way(self, mode: Work) -> Callable[[Shift, Plan], Awaitable[Answer]]:
+        if mode == "discussion":
+            return partial(discussion, chair=self._decisions.next_speaker)
+        return handoff if mode == "handoff" else MODES[mode]
 
-class Progress(Executor):
+
+class Progress(_Phase):
     """Is it done?"""
-
-    def __init__(self, decisions: Decisions, shift: Shift) -> None:
-        super().__init__("progress")
-        self._decisions, self._shift = decisions, shift
 
     @handler
     async def assess(self, message: Worked, context: WorkflowContext[Assessed]) -> None:
+        await self._checkpoints.keep(message)
         answer, fast = message.answer, message.task.plan.mode == "fast"
         with phase(self._shift, "progress", message.task.round) as desk:
             task = self._shift.turn.ask.message
@@ -153,15 +148,12 @@ class Progress(Executor):
         await context.send_message(Assessed(task=message.task, draft=Draft(answer=answer, assessment=assessment)))
 
 
-class Quality(Executor):
+class Quality(_Phase):
     """How good is it, and is it worth another round? The best version is the result, whichever round made it."""
-
-    def __init__(self, decisions: Decisions, bounds: Bounds, *, refines: bool = True) -> None:
-        super().__init__("quality")
-        self._decisions, self._bounds, self._refines = decisions, bounds, refines
 
     @handler
     async def score(self, message: Assessed, context: WorkflowContext[Routed, Result]) -> None:
+        await self._checkpoints.keep(message)
         task, assessment = message.task, message.draft.assessment
         flag = self._flag(message.draft)
         data = {
@@ -178,36 +170,44 @@ class Quality(Executor):
         if task.best and task.best.assessment.score >= assessment.score:
             best = task.best
         if not self._worth_another(message):
-            await self.settle(Settled(best=best), context)
+            await self._yield(best, context)
             return
-        again = Refinement(round=task.round + 1, of=1 + self._bounds.max_refinements, missing=assessment.missing)
+        again = Refinement(round=task.round + 1, of=1 + self._shift.bounds.max_refinements, missing=assessment.missing)
         await context.add_event(WorkflowEvent(REFINEMENT, again))  # type: ignore[arg-type]  # any type is allowed
-        await context.send_message(replace(task, round=again.round, best=best))
+        await context.send_message(msgspec.structs.replace(task, round=again.round, best=best))
 
     @handler
     async def settle(self, message: Settled, context: WorkflowContext[Routed, Result]) -> None:
-        answer = message.best.answer
+        await self._checkpoints.keep(message)
+        await self._yield(message.best, context)
+
+    async def _yield(self, best: Draft, context: WorkflowContext[Routed, Result]) -> None:
+        answer = best.answer
         await context.yield_output(
             Result(
                 text=answer.text,
                 author=answer.agent,
                 agent_id=answer.agent,
-                quality_score=message.best.assessment.score,
-                quality_flag=self._flag(message.best),
+                quality_score=best.assessment.score,
+                quality_flag=self._flag(best),
             )
         )
 
     def _flag(self, draft: Draft) -> Flag | None:
-        return flag_of(draft.answer.text, draft.assessment.score, self._bounds.pass_score)
+        return flag_of(draft.answer.text, draft.assessment.score, self._shift.bounds.pass_score)
 
     def _worth_another(self, message: Assessed) -> bool:
         """Not when it is good enough, and no further than rounds make it better. A fast answer is to be fast."""
         task, score = message.task, message.draft.assessment.score
-        if not self._refines:
+        if not self._shift.turn.ask.refine:
             return False
-        if task.plan.mode == "fast" or score >= self._bounds.pass_score or task.round > self._bounds.max_refinements:
+        if (
+            task.plan.mode == "fast"
+            or score >= self._shift.bounds.pass_score
+            or task.round > self._shift.bounds.max_refinements
+        ):
             return False
-        return task.best is None or score - task.best.assessment.score >= self._bounds.min_improvement
+        return task.best is None or score - task.best.assessment.score >= self._shift.bounds.min_improvement
 
 
 @contextmanager

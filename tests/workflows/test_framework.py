@@ -9,7 +9,6 @@ import anyio.lowlevel
 import pytest
 from agent_framework import (
     Executor,
-    InMemoryCheckpointStorage,
     Workflow,
     WorkflowBuilder,
     WorkflowContext,
@@ -117,25 +116,6 @@ async def test_unheard_types_are_left_out_and_nothing_else() -> None:
             heard[all] = [str(event.type) async for event in events]
     assert heard[False] == [type for type in heard[True] if type not in UNHEARD]
     assert len(heard[False]) < len(heard[True])
-
-
-async def test_a_workflow_starts_at_a_checkpoint_that_another_instance_has_left() -> None:
-    storage, notes = InMemoryCheckpointStorage(), list[str]()
-    with anyio.fail_after(5):
-        async with owned_events(
-            chain(*(Stage(id, notes) for id in "123"), name="noted"), Step(0), checkpoint_storage=storage
-        ) as events:
-            await _drain(events)
-        assert notes == ["1 works", "2 works", "3 works"]
-        before_3 = [kept for kept in await storage.list_checkpoints(workflow_name="noted") if "2" in kept.messages]
-        (checkpoint,) = before_3
-        async with owned_events(
-            chain(*(Stage(id, notes) for id in "123"), name="noted"),
-            checkpoint_id=checkpoint.checkpoint_id,
-            checkpoint_storage=storage,
-        ) as events:
-            await _drain(events)
-    assert notes == ["1 works", "2 works", "3 works", "3 works"]
 
 
 async def test_an_exception_of_the_workflow_comes_out_as_it_was_raised() -> None:
