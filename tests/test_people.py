@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,6 @@ from agentic_fleet.testing import (
 )
 from tests.faults.table import row
 from tests.team import CHECKER, NOTE, helper_team
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[ScriptedModel]:
-    async with ScriptedModel() as running:
-        yield running
 
 
 @pytest.fixture

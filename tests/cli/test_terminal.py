@@ -14,12 +14,6 @@ from tests.test_people import calls_tool
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[ScriptedModel]:
-    async with ScriptedModel() as running:
-        yield running
-
-
-@pytest.fixture
 async def fleet(tmp_path: Path, fake: ScriptedModel) -> AsyncIterator[Fleet]:
     """Its helper may ask the user, and may take notes when a human approves."""
     (tmp_path / "team.toml").write_text(helper_team("ask_user", "note", more=CHECKER + NOTE))

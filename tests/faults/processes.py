@@ -1,4 +1,4 @@
-"""What a running service holds, seen from outside."""
+"""A service as a process: what it is started with, and what it holds, seen from outside."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,18 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from agentic_fleet.testing import Fleet
+from agentic_fleet.testing import Fleet, Reply, ScriptedModel
+from agentic_fleet.testing.fleet import environment
+
+
+def environ(home: Path, fake: ScriptedModel, **more: str) -> dict[str, str]:
+    return environment(home, {"model": "scripted", "openai_base_url": fake.base_url}, more)
+
+
+def slow(fake: ScriptedModel, after: int = 2) -> None:
+    """From now on the model says `after` words and then nothing more."""
+    held = anyio.Event()
+    fake.reply = lambda body: Reply(tokens=["word "] * 10, hold_after=(after, held))
 
 
 def descriptors(fleet: Fleet) -> int:

@@ -9,12 +9,6 @@ from agentic_fleet.workflows.endpoint import Endpoint, open_session
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[ScriptedModel]:
-    async with ScriptedModel() as fake:
-        yield fake
-
-
-@pytest.fixture
 async def endpoint(fake: ScriptedModel) -> AsyncIterator[Endpoint]:
     async with open_session() as session:
         url = f"{fake.base_url}/chat/completions"

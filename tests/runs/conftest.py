@@ -11,7 +11,7 @@ from agentic_fleet.settings import Settings
 from agentic_fleet.store import Store
 from agentic_fleet.store.memory import MemoryStore
 from agentic_fleet.store.sqlite import open_sqlite
-from agentic_fleet.turns import Workflow
+from agentic_fleet.turns import Ask, RunState, Workflow
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -36,3 +36,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
 async def running(open_store: OpenStore, workflow: Workflow, **knobs: float) -> AsyncIterator[tuple[Runs, Store]]:
     async with open_store() as store, Runs.open(store, workflow, Settings(**knobs)) as runs:  # type: ignore[arg-type]  # knobs of any kind
         yield runs, store
+
+
+async def ask(runs: Runs, message: str = "one two three", conversation: str = "c1", **more: str) -> RunState:
+    return await runs.start(conversation, Ask(message=message, **more), create=True)  # type: ignore[arg-type]  # literals

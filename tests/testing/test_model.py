@@ -1,19 +1,11 @@
 """A scripted model's own behaviour, seen by clients that are not ours: the other tests rest on it."""
 
 import json
-from collections.abc import AsyncIterator
 
 import anyio
 import httpx
-import pytest
 
 from agentic_fleet.testing import Reply, ScriptedModel, answer
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[ScriptedModel]:
-    async with ScriptedModel() as fake:
-        yield fake
 
 
 def ask(text: str, **more: object) -> dict[str, object]:

@@ -11,12 +11,6 @@ from agentic_fleet.workflows.endpoint import Endpoint, open_session
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[ScriptedModel]:
-    async with ScriptedModel() as fake:
-        yield fake
-
-
-@pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with open_session() as session:
         yield session

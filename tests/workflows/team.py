@@ -18,6 +18,7 @@ from agentic_fleet.workflows.agents import Roster, build_team, load_roster
 from agentic_fleet.workflows.chat import CompletionsChatClient
 from agentic_fleet.workflows.completions import Completions
 from agentic_fleet.workflows.decisions import Decisions
+from agentic_fleet.workflows.endpoint import Endpoint
 from agentic_fleet.workflows.fleet import Fleet
 from agentic_fleet.workflows.journal import Journaled
 from agentic_fleet.workflows.lm import build_lm, configure_dspy
@@ -27,6 +28,7 @@ from agentic_fleet.workflows.tools.spec import ToolSpec
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
 
 TASK = "Explain what tides are and then write a short poem about them for our harbour museum."
+GOOD_ANSWER = "The moon pulls at the sea, and so tides rise and fall twice a day in the harbour."
 
 
 @dataclass
@@ -227,3 +229,17 @@ def roster_file(folder: Path, text: str) -> Path:
     path = folder / "fleet.toml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def assert_told_once(screen: Screen) -> None:
+    for type in (StreamEventType.AGENT_START, StreamEventType.AGENT_OUTPUT, StreamEventType.AGENT_COMPLETE):
+        agents = [event.agent_id for event in screen.of(type)]
+        assert len(agents) == len(set(agents)), f"{type} twice: {agents}"
+    kinds = [event.kind for event in screen.of(StreamEventType.ORCHESTRATOR_THOUGHT)]
+    assert kinds == ["analysis", "routing", "execution", "progress", "quality"]
+    assert [event.message for event in screen.of(StreamEventType.ORCHESTRATOR_MESSAGE)] == ["The team is at work."]
+
+
+def decisions_over(endpoint: Endpoint, **bounds: Any) -> Decisions:
+    configure_dspy()
+    return Decisions(bounded(**bounds), lm=build_lm(endpoint))

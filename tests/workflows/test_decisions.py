@@ -4,33 +4,22 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 import msgspec
 import pytest
 
-from agentic_fleet import context
-from agentic_fleet.conversations import Message
 from agentic_fleet.testing import Reply, ScriptedModel
 from agentic_fleet.turns import Ask, Mode
 from agentic_fleet.workflows.agents import load_roster
-from agentic_fleet.workflows.changes import named_mode, obeyed
-from agentic_fleet.workflows.cues import cue_plan, expected_tools, simple_plan
-from agentic_fleet.workflows.decisions import Decisions, in_turn
+from agentic_fleet.workflows.cues import cue_plan
+from agentic_fleet.workflows.decisions import Decisions
 from agentic_fleet.workflows.endpoint import Endpoint
-from agentic_fleet.workflows.judge import assess_by_rules
 from agentic_fleet.workflows.lm import build_lm, configure_dspy
-from agentic_fleet.workflows.plans import ALONE, WORKS, Plan
+from agentic_fleet.workflows.plans import WORKS, Plan
 from agentic_fleet.workflows.tasks import labelled_tasks
-from tests.workflows.team import TASK, Script, bounded, plan, roster_file, says
-
-GOOD_ANSWER = "The moon pulls at the sea, and so tides rise and fall twice a day in the harbour."
-
-
-def decisions_over(endpoint: Endpoint, **bounds: Any) -> Decisions:
-    configure_dspy()
-    return Decisions(bounded(**bounds), lm=build_lm(endpoint))
+from tests.workflows.team import GOOD_ANSWER, TASK, Script, decisions_over, plan, roster_file, says
 
 
 async def test_the_model_is_asked_in_a_closed_form_without_litellm(fake: ScriptedModel, endpoint: Endpoint) -> None:
@@ -169,76 +158,6 @@ async def test_a_long_answer_is_judged_by_both_its_ends(fake: ScriptedModel, end
     assert len(sent) < 9_000
 
 
-@pytest.mark.parametrize("message", ["hi", "Thank you!", "Guten Morgen", "hello there", "What is the capital of Peru?"])
-async def test_a_simple_message_is_fast_without_a_model(message: str) -> None:
-    made = await Decisions(load_roster()).plan(Ask(message=message))
-    assert (made.mode, made.agents, made.decided_by) == ("fast", ("researcher",), "rule")
-
-
-@pytest.mark.parametrize(
-    "message", [TASK, "hi, please write a novel about a whale and his captain", "Write a poem?", "hi, write a haiku"]
-)
-def test_work_is_not_mistaken_for_a_simple_message(message: str) -> None:
-    assert simple_plan(message, load_roster()) is None
-
-
-def test_of_the_labelled_tasks_hardly_any_that_looks_simple_needs_more() -> None:
-    simple = [task for task in labelled_tasks() if simple_plan(task.task, load_roster())]
-    assert len(simple) >= 10
-    assert sum(task.mode == "fast" for task in simple) / len(simple) >= 0.9
-    assert not [task for task in simple if task.mode not in ALONE]
-
-
-@pytest.mark.parametrize(
-    ("message", "mode", "agents"),
-    [
-        ("Draft a letter", "delegated", ("writer",)),
-        ("Draft a letter and then proofread it", "sequential", ("writer", "reviewer")),
-        ("A poem and, separately, a checklist", "parallel", ("writer", "planner")),
-        ("Mow the lawn", "delegated", ("researcher",)),
-        ('Check this: "write code and calculate the plan"', "delegated", ("reviewer",)),
-    ],
-)
-def test_cues_alone_make_a_sound_plan(message: str, mode: str, agents: tuple[str, ...]) -> None:
-    made = cue_plan(message, load_roster())
-    assert (made.mode, made.agents, made.decided_by) == (mode, agents, "rule")
-
-
-@pytest.mark.parametrize(
-    ("answer", "cut", "verdict", "score"),
-    [
-        (GOOD_ANSWER, False, "complete", 8),
-        ("", False, "refine", 0),
-        (GOOD_ANSWER, True, "continue", 5),
-        ("I'm sorry, but I can't help with that.", False, "refine", 3),
-        (TASK, False, "refine", 3),
-        ("the sea the sea the sea " * 30, False, "refine", 2),
-        (" ".join(f"tides{n}" for n in range(60)) + " and", False, "continue", 5),
-        (" ".join(f"quartz{n}" for n in range(60)) + ".", False, "refine", 6),
-    ],
-)
-def test_rules_see_the_plain_faults(answer: str, cut: bool, verdict: str, score: float) -> None:
-    made = assess_by_rules(TASK, answer, cut=cut)
-    assert (made.verdict, made.score, made.decided_by) == (verdict, score, "rules")
-    assert bool(made.missing) is (verdict != "complete")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def said_before(*texts: str) -> list[Message]:
-    roles: tuple[Literal["user", "assistant"], ...] = ("user", "assistant")
-    return [
-        Message(id=str(at), conversation_id="c1", role=roles[at % 2], content=text, created_at=at)
-        for at, text in enumerate(texts)
-    ]
-
-
 async def test_a_plan_says_which_skills_steps_and_tools_it_takes(fake: ScriptedModel, endpoint: Endpoint) -> None:
     tools = {"tool_1": "web_search", "tool_2": "calculate", "tool_3": "hammer"}
     fake.reply = Script(plan={**plan("sequential", "researcher", "writer"), "part_2": "", **tools})
@@ -265,97 +184,6 @@ async def test_a_team_without_tools_is_not_planned_with_any(
     assert "tool" not in json.dumps(fake.calls[0].body["response_format"])
 
 
-@pytest.mark.parametrize(
-    ("task", "tools"),
-    [
-        ("What is 17 * 4?", ("calculate",)),
-        ("Read https://example.org and tell me", ("fetch_url",)),
-        ("What happens tomorrow?", ("current_time",)),
-        ("The latest news", ("web_search",)),
-        ("How is the weather in Bremen?", ("get_weather",)),
-        ('Translate "today 3 + 4"', ()),
-        ("Get my poem", ()),
-    ],
-)
-def test_words_call_for_tools(task: str, tools: tuple[str, ...]) -> None:
-    known = ("calculate", "fetch_url", "current_time", "web_search", "ask_user", "get_weather", "my")
-    assert expected_tools(task, known) == tools
-
-
-async def test_the_model_plans_with_the_conversation_in_mind(fake: ScriptedModel, endpoint: Endpoint) -> None:
-    fake.reply = Script(plan=plan("delegated", "writer"))
-    history = said_before("Tides?", "They rise. " * 900)
-    with anyio.fail_after(10):
-        await decisions_over(endpoint).plan(Ask(message="Make a poem of that."), history)
-    sent = fake.calls[0].body["messages"][-1]["content"]
-    assert sent.startswith("Context: User: Tides?\nTeam: They rise. They rise.")
-    assert sent.endswith("\nTask: Make a poem of that.")
-    assert len(sent) < 600 * 4 + 100
-
-
-async def test_an_equal_question_of_the_same_caller_gets_the_same_plan_without_a_call(
-    fake: ScriptedModel, endpoint: Endpoint
-) -> None:
-    fake.reply = Script(plan=plan("sequential", "researcher", "writer"))
-    decisions = decisions_over(endpoint)
-    with anyio.fail_after(10):
-        first = await decisions.plan(Ask(message=TASK))
-        again = await decisions.plan(Ask(message=TASK))
-        alone = await decisions.plan(Ask(message=TASK, mode="delegated"))
-    assert (first.cached, again.cached, len(fake.calls)) == (False, True, 1)
-    assert (again.agents, again.mode, again.decided_by) == (first.agents, first.mode, "model")
-    assert (alone.mode, alone.agents, alone.cached) == ("delegated", ("researcher",), True)
-
-
-async def test_another_caller_or_conversation_gets_a_plan_of_its_own(fake: ScriptedModel, endpoint: Endpoint) -> None:
-    fake.reply = Script(plan=plan("delegated", "writer"))
-    decisions = decisions_over(endpoint)
-    with anyio.fail_after(10):
-        await decisions.plan(Ask(message=TASK))
-        with context.bind(caller="eve"):
-            assert not (await decisions.plan(Ask(message=TASK))).cached
-            assert not (await decisions.plan(Ask(message=TASK), said_before("Hi", "Hello!"))).cached
-            assert not (await decisions.plan(Ask(message=f"{TASK} "))).cached
-            assert (await decisions.plan(Ask(message=TASK))).cached
-    assert len(fake.calls) == 4
-
-
-async def test_a_plan_is_kept_for_its_time_only(fake: ScriptedModel, endpoint: Endpoint) -> None:
-    fake.reply = Script(plan=plan("delegated", "writer"))
-    configure_dspy()
-    clock = Clock()
-    decisions = Decisions(bounded(plan_cache_ttl=300), lm=build_lm(endpoint), clock=clock)
-    kept = []
-    with anyio.fail_after(10):
-        for later in (0, 299, 1, 299):
-            clock.now += later
-            kept.append((await decisions.plan(Ask(message=TASK))).cached)
-    assert (kept, len(fake.calls)) == ([False, True, False, True], 2)
-
-
-@pytest.mark.parametrize(("size", "ttl", "calls"), [(2, 300, 4), (3, 300, 3), (0, 300, 5), (3, 0, 5)])
-async def test_the_plan_that_was_not_used_for_longest_makes_room(
-    fake: ScriptedModel, endpoint: Endpoint, size: int, ttl: float, calls: int
-) -> None:
-    fake.reply = Script(plan=plan("delegated", "writer"))
-    decisions = decisions_over(endpoint, plan_cache_size=size, plan_cache_ttl=ttl)
-    with anyio.fail_after(10):
-        for poem in (1, 2, 1, 3, 2):
-            await decisions.plan(Ask(message=f"Write poem number {poem} of our series"))
-    assert len(fake.calls) == calls
-    assert len(decisions.plans) <= size
-
-
-async def test_a_plan_made_in_an_emergency_is_not_kept(fake: ScriptedModel, endpoint: Endpoint) -> None:
-    fake.reply = lambda body: says("Well.")
-    decisions = decisions_over(endpoint)
-    with anyio.fail_after(10):
-        assert (await decisions.plan(Ask(message=TASK))).decided_by == "fallback"
-        fake.reply = Script(plan=plan("delegated", "coder"))
-        made = await decisions.plan(Ask(message=TASK))
-    assert (made.agents, made.decided_by, made.cached) == (("coder",), "model", False)
-
-
 async def test_a_users_changes_reach_the_model_and_are_not_kept_for_others(
     fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
@@ -369,38 +197,6 @@ async def test_a_users_changes_reach_the_model_and_are_not_kept_for_others(
     )
     assert changed.agents == ("coder",)
     assert (plain.cached, len(decisions.plans)) == (False, 1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "mode", "agents"),
-    [
-        (["without the writer"], "delegated", ("researcher",)),
-        (["Use the coder instead of the writer."], "sequential", ("researcher", "coder")),
-        (["replace the researcher with the analyst"], "sequential", ("writer", "analyst")),
-        (["only the analyst"], "delegated", ("analyst",)),
-        (["add the reviewer, please"], "sequential", ("researcher", "writer", "reviewer")),
-        (["reviewers and coders too"], "sequential", ("researcher", "reviewer", "coder")),
-        (["in parallel"], "parallel", ("researcher", "writer")),
-        (["not sequential, but parallel"], "parallel", ("researcher", "writer")),
-        (["fast, by the coder"], "fast", ("coder",)),
-        (["let the writer and the coder discuss it"], "discussion", ("researcher", "writer", "coder")),
-        (["as a handoff"], "handoff", ("researcher", "writer")),
-        (["no writer", "but the coder"], "sequential", ("researcher", "coder")),
-        (["Something more cheerful!"], "sequential", ("researcher", "writer")),
-        (["without researcher and without writer"], "sequential", ("researcher", "writer")),
-    ],
-)
-async def test_rules_obey_a_users_plain_words(changes: list[str], mode: str, agents: tuple[str, ...]) -> None:
-    made = await Decisions(load_roster()).plan(Ask(message=TASK), changes=changes)
-    assert (made.mode, made.agents) == (mode, agents)
-    assert set(made.subtasks) <= set(agents)
-    assert len(made.capabilities) == len(made.steps) == len(agents)
-
-
-def test_changes_that_name_nobody_leave_the_plan_alone() -> None:
-    before = cue_plan(TASK, load_roster())
-    assert obeyed(before, ["Make it shorter."], load_roster()) is before
-    assert named_mode(["Make it shorter."]) is None
 
 
 @pytest.mark.parametrize("mode", ["handoff", "discussion"])
@@ -425,19 +221,6 @@ async def test_where_there_is_only_one_agent_it_works_alone_in_every_mode(tmp_pa
     for mode in modes:
         made = await decisions.plan(Ask(message=TASK, mode=mode))
         assert (made.mode, made.agents) == ("delegated", ("anna",))
-
-
-def test_by_rules_all_speak_in_turn_twice() -> None:
-    agents, said = ("a", "b", "c"), list[tuple[str, str]]()
-    while speaker := in_turn(agents, said).speaker:
-        said.append((speaker, "words"))
-    assert [agent for agent, _ in said] == ["a", "b", "c"] * 2
-
-
-def test_by_rules_whoever_has_spoken_least_is_next_but_never_twice_in_a_row() -> None:
-    assert in_turn(("a", "b", "c"), [("a", ""), ("b", ""), ("a", ""), ("b", "")]).speaker == "c"
-    assert in_turn(("a", "b"), [("a", ""), ("b", ""), ("a", ""), ("a", "")]).speaker == "b"
-    assert in_turn(("a", "b"), [("b", ""), ("b", ""), ("a", "")]).speaker == "b"
 
 
 async def test_where_there_is_no_choice_the_model_in_the_chair_is_not_asked(

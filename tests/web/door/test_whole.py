@@ -19,12 +19,6 @@ from tests.workflows.test_refinement import Rounds
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[ScriptedModel]:
-    async with ScriptedModel() as fake:
-        yield fake
-
-
-@pytest.fixture
 async def endpoint(fake: ScriptedModel) -> AsyncIterator[Endpoint]:
     async with open_session() as session:
         yield endpoint_to(f"{fake.base_url}/chat/completions", session)
