@@ -47,11 +47,11 @@ class Sample:
     whole: list[float] = field(default_factory=list)  # from asking to the end
     steady: list[float] = field(default_factory=list)  # how long tokens were on their way while all streams were open
     gaps: list[float] = field(default_factory=list)  # between two tokens of a stream in that time
-    steady_cpu: float = 0.0  # CPU in that time
+    steady_cpu: float = 0.0  # CPU in that time; 0 when it was short
 
     def cpu_per_token(self) -> float:
-        """In the steady time, if there was any to speak of; else in all."""
-        return self.steady_cpu / len(self.steady) if len(self.steady) > 100 else self.cpu / self.tokens
+        """In the steady time, if that was most of it; else in all, with what it takes to begin and to end."""
+        return self.steady_cpu / len(self.steady) if self.steady_cpu else self.cpu / self.tokens
 
 
 @dataclass(eq=False)
@@ -103,7 +103,8 @@ class Crowd:
             start, end = self._all_at[0], self._end_at[0]
             steady = [each for each in self._arrived if start <= each[0] < end]
             sample.steady, sample.gaps = [each[1] for each in steady], [each[2] for each in steady]
-            sample.steady_cpu = self._end_at[1] - self._all_at[1]
+            if end - start > sample.seconds / 2:
+                sample.steady_cpu = self._end_at[1] - self._all_at[1]
         return sample
 
     @property
