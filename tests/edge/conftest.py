@@ -2,12 +2,11 @@
 
 import pytest
 
-from tests.edge.fronts import PROXIES
 from tests.needed import needed
 
 
 @pytest.fixture(autouse=True)
 def proxy_is_installed(request: pytest.FixtureRequest) -> None:
     kind = request.getfixturevalue("kind") if "kind" in request.fixturenames else "nginx"
-    if kind in PROXIES:
-        needed(kind)
+    if kind != "direct":
+        needed(kind.partition("-")[0])
