@@ -333,7 +333,7 @@ async def test_a_model_that_calls_tools_for_ever_has_not_answered(fake: Scripted
 async def test_arguments_too_deep_to_be_read_are_the_failure_of_one_agent(
     fake: ScriptedModel, endpoint: Endpoint
 ) -> None:
-    deep = '{"a": ' * 5000 + "1" + "}" * 5000
+    deep = '{"a": ' * 50_000 + "1" + "}" * 50_000  # the limit depends on the version of Python
     fake.reply = payers(plan("parallel", "analyst", "coder"), analyst=[("pay", deep)])
     with anyio.fail_after(10):
         async with paying_fleet(endpoint) as fleet:
