@@ -4,20 +4,22 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 
 from agentic_fleet.conversations import Message
 from agentic_fleet.errors import StoreFailed
+from agentic_fleet.events import StreamEvent, StreamEventType
 from agentic_fleet.runs import Runs
 from agentic_fleet.settings import Settings
+from agentic_fleet.store import Store
 from agentic_fleet.store.memory import MemoryStore
 from agentic_fleet.store.sqlite import open_sqlite
-from agentic_fleet.turns import LIVE, Emit, Result, RunState, RunStatus, Turn
+from agentic_fleet.turns import LIVE, Checkpoint, Emit, Result, RunState, RunStatus, Turn
 from tests.faults.table import row
-from tests.runs.conftest import ask
+from tests.runs.conftest import OpenStore, ask
 from tests.runs.reading import some, text, types, whole
 from tests.script import Paced, Script, answer, token
 
@@ -173,3 +175,68 @@ async def test_a_store_that_stands_still_makes_the_workflow_wait_and_then_nothin
             assert emitted < 600
             gate.set()
             assert text(await whole(runs, state.run_id)) == "x" * 10_000
+
+
+class Flaky:
+    """A store of which every `nth` write is refused, whichever it is."""
+
+    WRITES = frozenset({"add_run", "append", "append_tokens", "keep_checkpoint", "keep_step"})
+
+    def __init__(self, store: Store, nth: int) -> None:
+        self._store = store
+        self._nth = nth
+        self._writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        async def refusing(*given: Any, **named: Any) -> Any:
+            self._writes += 1
+            if self._writes % self._nth == 0:
+                raise StoreFailed("The disk is full.")
+            return await method(*given, **named)
+
+        return refusing if name in self.WRITES else method
+
+
+@row(36)
+@pytest.mark.parametrize("nth", [2, 3, 7, 40])
+async def test_whichever_writes_fail_every_run_has_one_ending_and_its_log_is_what_was_seen(
+    open_store: OpenStore, nth: int
+) -> None:
+    async def work(turn: Turn, emit: Emit) -> Result:
+        for phase in "abc":
+            await turn.memory.keep_checkpoint(Checkpoint(checkpoint_id=phase, phase=phase, at=0, body=b""))
+            await emit(StreamEvent(type=StreamEventType.ORCHESTRATOR_THOUGHT, kind=phase))
+            await emit(token(phase))
+            await turn.memory.keep_step(phase, b"")
+        return answer("abc")
+
+    endings = set[str]()
+    async with open_store() as store, Runs.open(cast(Store, Flaky(store, nth)), Script(work), Settings()) as runs:
+
+        async def one(number: int) -> None:
+            try:
+                run_id = (await ask(runs, "go", f"c{number}")).run_id
+            except StoreFailed:
+                return
+            events = await whole(runs, run_id)
+            ending, done = types(events)[-2:]
+            assert done == "done"
+            assert not {"done", "error", "response.completed"} & set(types(events)[:-2])
+            while (state := await store.run(run_id)).status in LIVE:  # its ending was refused, too
+                await anyio.lowlevel.checkpoint()
+            kept = await store.events(run_id, after=0, limit=99)
+            assert [record.seq for record in kept] == list(range(1, len(events) + 1))
+            assert [json.loads(record.body) for record in kept] == events
+            assert (state.status is RunStatus.COMPLETED) == (ending == "response.completed")
+            answers = [each.content for each in await store.messages(f"c{number}", limit=9) if each.role == "assistant"]
+            assert answers == (["abc"] if ending == "response.completed" else [])
+            endings.add(ending)
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for number in range(20):
+                    tasks.start_soon(one, number)
+    assert "error" in endings
+    assert "response.completed" in endings or nth < 7
