@@ -10,13 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
-from agent_framework import (
-    Agent,
-    MiddlewareFailure,
-    Workflow,
-    WorkflowBuilder,
-    WorkflowEvent,
-)
+from agent_framework import Agent, MiddlewareFailure, Workflow, WorkflowBuilder, WorkflowEvent
 
 from agentic_fleet.about import Check
 from agentic_fleet.settings import Settings
@@ -119,10 +113,10 @@ class Fleet:
 
     async def _carry_out(self, turn: Turn, emit: Emit) -> Result:
         shift = Shift(team=self._team, bounds=self.roster.bounds, turn=turn, emit=emit, takes_effort=self._takes_effort)
-        phases = (self.decisions.using(await self._programs(turn)), shift, Checkpoints(turn, emit))
+        kit = (self.decisions.using(await self._programs(turn)), shift, Checkpoints(turn, emit))
         first = beginning(turn)
         result: Result | None = None
-        async with framework.owned_events(_graph(phases, first.phase), first, unheard=UNHEARD) as events:
+        async with framework.owned_events(_graph(kit, first.phase), first, unheard=UNHEARD) as events:
             async for event in events:
                 if event.type == "output":
                     result = event.data
