@@ -1,5 +1,6 @@
 """Going on after a stop, over real HTTP: from every checkpoint, nothing done twice; and what is not trusted."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
+from agentic_fleet import jsontext
 from agentic_fleet.errors import CheckpointUnreadable, ModelFailed, StoreFailed
 from agentic_fleet.events import StreamEventType
 from agentic_fleet.testing import Body, Reply, ScriptedModel
@@ -190,6 +193,25 @@ async def test_what_a_phase_is_given_is_found_again_as_it_was(message: Message) 
     (kept,) = await memory.checkpoints()
     assert kept.phase == message.phase
     assert beginning(resumed(turn(memory=memory), at=kept)) == message
+
+
+SHAPES = {"fleet/2": "5b1d9a4041b5e778"}
+"""Of the messages in checkpoints, by the format that they came with. Whoever changes a message changes its shape here,
+and gives the format a new number unless what was kept before can be read as what it is."""
+
+
+def test_a_message_of_another_shape_has_another_format() -> None:
+    schema = jsontext.encode(undescribed(msgspec.json.schema(Message)))
+    assert hashlib.sha256(schema).hexdigest()[:16] == SHAPES[FORMAT]
+
+
+def undescribed(schema: Any) -> Any:
+    match schema:
+        case dict():
+            return {key: undescribed(value) for key, value in sorted(schema.items()) if key != "description"}
+        case list():
+            return [undescribed(value) for value in schema]
+    return schema
 
 
 class FullNotebook(Notebook):
