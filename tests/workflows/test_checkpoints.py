@@ -168,14 +168,19 @@ async def test_a_team_that_has_changed_since_is_told_apart_from_a_fault(
 
 
 PLAN = Plan(
-    complexity="complex", mode="parallel", agents=("a", "b"), subtasks={"a": "x"}, reason="r", decided_by="rule"
+    complexity="complex",
+    mode="parallel",
+    agents=("researcher", "coder"),
+    subtasks={"coder": "x"},
+    reason="r",
+    decided_by="rule",
 )
-ANSWER = Answer(text='"\u2028 \U0001f600', agent="a", agents=("a", "b"), failed={"b": "late"})
+ANSWER = Answer(text='"\u2028 \U0001f600', agent="writer", agents=("researcher",), failed={"coder": "late"})
 DRAFT = Draft(answer=ANSWER, assessment=Assessment(verdict="refine", score=2.5, missing="All.", decided_by="model"))
 TASK = Routed(plan=PLAN, round=2, best=DRAFT)
 
 
-@pytest.mark.parametrize(
+messages = pytest.mark.parametrize(
     "message",
     [
         Begun(),
@@ -187,12 +192,32 @@ TASK = Routed(plan=PLAN, round=2, best=DRAFT)
     ],
     ids=lambda message: type(message).__name__,
 )
-async def test_what_a_phase_is_given_is_found_again_as_it_was(message: Message) -> None:
+
+
+async def kept(message: Message) -> Checkpoint:
     memory = Notebook()
     await Checkpoints(turn(memory=memory), Screen()).keep(message)
-    (kept,) = await memory.checkpoints()
-    assert kept.phase == message.phase
-    assert beginning(resumed(turn(memory=memory), at=kept)) == message
+    (checkpoint,) = await memory.checkpoints()
+    assert checkpoint.phase == message.phase
+    return checkpoint
+
+
+@messages
+async def test_what_a_phase_is_given_is_found_again_as_it_was(message: Message) -> None:
+    assert beginning(resumed(turn(), at=await kept(message))) == message
+
+
+@messages
+async def test_a_run_goes_on_from_whatever_a_phase_is_given(
+    fake: ScriptedModel, endpoint: Endpoint, message: Message
+) -> None:
+    fake.reply = Script(says={"writer": says("A new answer.")})
+    screen, first = Screen(), PHASES.index(message.phase)
+    with anyio.fail_after(10):
+        result = await finished(fleet_over(endpoint), resumed(turn(), at=await kept(message)), screen)
+    assert result.text == ("A new answer." if first <= PHASES.index("execution") else ANSWER.text)
+    thoughts = [thought.kind for thought in screen.of(_TYPE.ORCHESTRATOR_THOUGHT)]
+    assert thoughts == ([] if isinstance(message, Settled) else PHASES[first:])
 
 
 SHAPES = {"fleet/2": "5b1d9a4041b5e778"}
