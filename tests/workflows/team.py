@@ -28,6 +28,7 @@ from agentic_fleet.workflows.tools.spec import ToolSpec
 from agentic_fleet.workflows.tools.toolbox import Toolbox, open_toolbox
 
 TASK = "Explain what tides are and then write a short poem about them for our harbour museum."
+PHASES = ["analysis", "routing", "execution", "progress", "quality"]
 GOOD_ANSWER = "The moon pulls at the sea, and so tides rise and fall twice a day in the harbour."
 
 
@@ -236,7 +237,7 @@ def assert_told_once(screen: Screen) -> None:
         agents = [event.agent_id for event in screen.of(type)]
         assert len(agents) == len(set(agents)), f"{type} twice: {agents}"
     kinds = [event.kind for event in screen.of(StreamEventType.ORCHESTRATOR_THOUGHT)]
-    assert kinds == ["analysis", "routing", "execution", "progress", "quality"]
+    assert kinds == PHASES
     assert [event.message for event in screen.of(StreamEventType.ORCHESTRATOR_MESSAGE)] == ["The team is at work."]
 
 
