@@ -162,7 +162,7 @@ async def test_what_runs_did_can_be_forgotten(tab: Page, stage: Stage) -> None:
         rows = tab.locator(".runs tbody tr")
         await expect(rows).to_have_count(3)
         await tab.get_by_role("link", name="Two").last.click()
-        await tab.get_by_role("button", name="Forget").click()
+        await tab.get_by_role("button", name="Forget", exact=True).click()  # not "Forget all", of the page before
         await tab.get_by_role("dialog").get_by_role("button", name="Forget").click()
         await expect(rows).to_have_count(2)
         await tab.get_by_role("button", name="Forget all").click()
