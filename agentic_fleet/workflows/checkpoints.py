@@ -43,7 +43,7 @@ class Checkpoints:
     def __init__(self, turn: Turn, emit: Emit) -> None:
         self._memory = turn.memory
         self._emit = emit
-        self._stands_at_one = turn.checkpoint is not None
+        self._stands_at_one = turn.checkpoint is not None  # its first phase has kept what it is given already
         self._told = False
 
     async def keep(self, message: Message) -> None:

@@ -155,6 +155,6 @@ def _graph(kit: tuple[Decisions, Shift, Checkpoints], first: str) -> Workflow:
     execution, quality = Execution(*kit), Quality(*kit)
     phases = [Analysis(*kit), Routing(*kit), execution, Progress(*kit), quality]
     start = next(phase for phase in phases if phase.id == first)
-    chain = phases[phases.index(start) :] if start in phases[:2] else phases[2:]
-    builder = WorkflowBuilder(start_executor=start, name="fleet", output_from=[quality]).add_chain(chain)
+    reached = phases[min(phases.index(start), phases.index(execution)) :]  # from execution on they are a circle
+    builder = WorkflowBuilder(start_executor=start, name="fleet", output_from=[quality]).add_chain(reached)
     return builder.add_edge(quality, execution).add_edge(execution, quality).build()

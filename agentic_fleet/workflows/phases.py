@@ -39,6 +39,8 @@ _PROGRESS: Mapping[str, str] = {
 
 
 class _Phase(Executor):
+    """One of a turn's graph, named after its class. It keeps nothing between messages: see checkpoints.py."""
+
     def __init__(self, decisions: Decisions, shift: Shift, checkpoints: Checkpoints) -> None:
         super().__init__(type(self).__name__.lower())
         self._decisions, self._shift, self._checkpoints = decisions, shift, checkpoints
@@ -198,16 +200,12 @@ class Quality(_Phase):
 
     def _worth_another(self, message: Assessed) -> bool:
         """Not when it is good enough, and no further than rounds make it better. A fast answer is to be fast."""
-        task, score = message.task, message.draft.assessment.score
+        task, score, bounds = message.task, message.draft.assessment.score, self._shift.bounds
         if not self._shift.turn.ask.refine:
             return False
-        if (
-            task.plan.mode == "fast"
-            or score >= self._shift.bounds.pass_score
-            or task.round > self._shift.bounds.max_refinements
-        ):
+        if task.plan.mode == "fast" or score >= bounds.pass_score or task.round > bounds.max_refinements:
             return False
-        return task.best is None or score - task.best.assessment.score >= self._shift.bounds.min_improvement
+        return task.best is None or score - task.best.assessment.score >= bounds.min_improvement
 
 
 @contextmanager
